@@ -1,0 +1,1 @@
+"""The WebSocket side of Kith and the composition root of a node."""
