@@ -1,0 +1,1 @@
+"""Everything that lasts: it implements the ports of actors/ports.py."""
