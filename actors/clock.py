@@ -1,0 +1,47 @@
+"""The one place where wall time meets monotonic time; everything else is handed a clock."""
+
+import time
+from typing import Final
+
+import trio
+
+from actors.shapes.times import Seconds, WallTime
+
+FAKE_START: Final = 1_800_000_000_000  # where a fake clock begins, so that its times look like times
+
+
+class SystemClock:
+    """Wall time as PostgreSQL tells it: this machine's clock plus a measured offset, so that a node whose clock is wrong
+    decides the same as its peers."""
+
+    def __init__(self) -> None:
+        self._offset_ms = 0
+
+    def now(self) -> WallTime:
+        return WallTime(time.time_ns() // 1_000_000 + self._offset_ms)
+
+    def monotonic(self) -> Seconds:
+        return Seconds(time.monotonic())
+
+    @property
+    def offset(self) -> Seconds:
+        return Seconds(self._offset_ms / 1000)
+
+    def correct(self, database_now: WallTime, asked_at: Seconds) -> None:
+        """Take over the database's time; it was read somewhere between `asked_at` (monotonic) and now."""
+        half_way_ms = round((time.monotonic() - asked_at) * 500)
+        self._offset_ms = database_now + half_way_ms - time.time_ns() // 1_000_000
+
+
+class FakeClock:
+    """Wall time that follows trio's clock, so that an autojump test moves both; `skew` simulates a late or early clock."""
+
+    def __init__(self, start: WallTime = WallTime(FAKE_START)) -> None:
+        self.start = start
+        self.skew: Seconds = Seconds(0.0)
+
+    def now(self) -> WallTime:
+        return WallTime(self.start + round((trio.current_time() + self.skew) * 1000))
+
+    def monotonic(self) -> Seconds:
+        return Seconds(trio.current_time())

@@ -1,0 +1,1 @@
+"""Pure decisions: no trio, no clock, no randomness, no I/O."""

@@ -1,0 +1,1 @@
+"""Typed structs of every noun, command and event; imports nothing of ours."""

@@ -1,0 +1,190 @@
+"""A conversation, its members, the commands it takes and the events it makes."""
+
+import enum
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from actors.shapes.ids import ClientId, ConversationId, MessageId, SocketId, UserId
+from actors.shapes.messages import MessageView
+from actors.shapes.times import WallTime
+
+ConversationType = Literal["direct", "group"]
+PrivacyMode = Literal["standard", "strict_e2e"]
+
+
+class Role(enum.StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
+class Member(Struct, frozen=True, gc=False):
+    """A present member, as the conversation's actor knows him."""
+
+    user_id: UserId
+    name: str
+    role: str
+    joined_rev: int  # he reads changes from this revision on
+
+
+class ConversationState(Struct, frozen=True):
+    """What an awake conversation holds in memory; never ahead of the database."""
+
+    id: ConversationId
+    type: ConversationType
+    privacy_mode: PrivacyMode
+    seq: int
+    rev: int
+    members: dict[UserId, Member]
+    blocks: frozenset[tuple[UserId, UserId]] = frozenset()  # (blocker, blocked) between its members; direct ones only
+
+
+# -- commands -----------------------------------------------------------------------------------------------------
+
+
+class Origin(Struct, frozen=True, gc=False):
+    """The connection a command came from, so that its `ok` takes the way of its event."""
+
+    socket: SocketId
+    ref: str | int | None
+    read_at: float  # monotonic seconds when the command's last byte was read
+
+
+class CreateDirect(Struct, frozen=True):
+    creator: UserId
+    other: UserId
+    privacy_mode: PrivacyMode
+
+
+class SendMessage(Struct, frozen=True, gc=False):
+    sender: UserId
+    client_id: ClientId
+    text: str
+    origin: Origin | None = None
+    after: ClientId | None = None
+    reply_to: MessageId | None = None
+    mentions: tuple[UserId, ...] = ()
+
+
+class ReadHistory(Struct, frozen=True, gc=False):
+    reader: UserId
+    limit: int
+    before_seq: int | None = None
+    after_seq: int | None = None
+    ascending: bool = False
+
+
+class ReadRange(Struct, frozen=True, gc=False):
+    reader: UserId
+    after_rev: int
+    limit: int
+
+
+class OpenConversation(Struct, frozen=True, gc=False):
+    """Describe it; with its newest messages when `messages` > 0."""
+
+    reader: UserId
+    messages: int = 0
+
+
+class MemberRenamed(Struct, frozen=True, gc=False):
+    user_id: UserId
+    name: str
+
+
+ConversationCommand = CreateDirect | SendMessage | ReadHistory | ReadRange | OpenConversation | MemberRenamed
+
+
+# -- answers ------------------------------------------------------------------------------------------------------
+
+
+class MyMembership(Struct, frozen=True):
+    role: str
+    muted_until: str | None = None
+    archived: bool = False
+    last_read_seq: int = 0
+    delivered_seq: int = 0
+    joined_at: str | None = None
+
+
+class ConversationView(Struct, frozen=True):
+    """The conversation of PROTOCOL.md section 5; `my` and `unread_count` stand only in answers to one reader."""
+
+    id: ConversationId
+    type: ConversationType
+    name: str | None
+    description: str | None
+    privacy_mode: PrivacyMode
+    key_epoch: int
+    member_count: int
+    last_message: MessageView | None
+    rev: int
+    created_at: str
+    updated_at: str
+    unread_count: int | UnsetType = UNSET
+    my: MyMembership | UnsetType = UNSET
+    from_rev: int | UnsetType = UNSET
+
+
+class MemberView(Struct, frozen=True):
+    user_id: UserId
+    username: str
+    display_name: str | None
+    avatar_url: str | None
+    role: str
+    joined_at: str
+    left_at: str | None = None
+    rev: int = 0
+
+
+class PresenceView(Struct, frozen=True, gc=False):
+    user_id: UserId
+    status: str
+    last_seen_at: str | None = None
+
+
+class OpenedConversation(Struct, frozen=True):
+    """The `ok` of `conversation.open`."""
+
+    conversation: ConversationView
+    my: MyMembership
+    rev: int
+    messages: list[MessageView]
+    members: list[MemberView]
+    presence: list[PresenceView]
+
+
+class Change(Struct, frozen=True):
+    """One entry of `conversation.range`: exactly one of the three is set."""
+
+    rev: int
+    message: MessageView | UnsetType = UNSET
+    member: MemberView | UnsetType = UNSET
+    conversation: ConversationView | UnsetType = UNSET
+
+
+class ChangeRange(Struct, frozen=True):
+    changes: list[Change]
+    upto_rev: int
+    more: bool
+
+
+class Created(Struct, frozen=True):
+    """The answer to CreateDirect: the conversation of the pair and whether this command made it."""
+
+    conversation_id: ConversationId
+    created: bool
+
+
+class ConversationRow(Struct, frozen=True):
+    """A conversation that is about to be born."""
+
+    id: ConversationId
+    type: ConversationType
+    privacy_mode: PrivacyMode
+    created_by: UserId
+    created_at: WallTime
+    members: tuple[UserId, ...]
+    name: str | None = None
+    description: str | None = None

@@ -1,0 +1,71 @@
+"""A message, as it is stored and as every reader sees it."""
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
+from actors.shapes.times import WallTime
+
+TEXT_LIMIT = 8_000
+MENTIONS_LIMIT = 50
+HISTORY_LIMIT = 200
+RANGE_LIMIT = 500
+
+
+class StoredMessage(Struct, frozen=True, gc=False):
+    """One row of `messages` as the journal writes it."""
+
+    id: MessageId
+    conversation_id: ConversationId
+    seq: int
+    rev: int
+    sender_id: UserId
+    client_id: ClientId
+    text: str
+    created_at: WallTime
+    mentions: tuple[UserId, ...] = ()
+    reply_to: MessageId | None = None
+
+
+class MessageView(Struct, frozen=True, gc=False):
+    """The message of PROTOCOL.md section 5; fields that do not apply are left out, fields of one reader are UNSET in events."""
+
+    id: MessageId
+    conversation_id: ConversationId
+    seq: int
+    rev: int
+    sender_id: UserId
+    sender_name: str
+    client_id: ClientId
+    created_at: str
+    text: str | None | UnsetType = UNSET  # None: a tombstone
+    encryption_version: int = 0
+    reply_to: MessageId | None = None
+    media: tuple[str, ...] = ()
+    mentions: tuple[UserId, ...] = ()
+    reactions: dict[str, int] = {}
+    my_reactions: tuple[str, ...] | UnsetType = UNSET
+    edited_at: str | None = None
+    deleted_at: str | None = None
+    deleted_by: UserId | None | UnsetType = UNSET
+
+
+class MessageSent(Struct, frozen=True, gc=False):
+    """The `ok` of `message.send`."""
+
+    message_id: MessageId
+    seq: int
+    rev: int
+    created_at: str
+    duplicate: bool = False
+
+
+class MessagePage(Struct, frozen=True):
+    """The answer to `message.history`; newest first unless asked otherwise."""
+
+    messages: list[MessageView]
+    has_more: bool
+
+
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_LIMIT)]

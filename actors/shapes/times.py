@@ -1,0 +1,19 @@
+"""Wall time as whole milliseconds since 1970, and its text on the wire."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NewType
+
+WallTime = NewType("WallTime", int)  # milliseconds since 1970-01-01T00:00:00Z, by PostgreSQL's clock
+Seconds = NewType("Seconds", float)
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def iso(moment: WallTime) -> str:
+    """ISO 8601 in UTC with milliseconds; the second's text is remembered because a node formats thousands a second."""
+    seconds, millis = divmod(moment, 1000)
+    return f"{_second(seconds)}.{millis:03d}Z"

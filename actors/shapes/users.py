@@ -1,0 +1,180 @@
+"""A user, his logins, the commands his actor takes and what it answers."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from msgspec import UNSET, Struct, UnsetType
+
+from actors.shapes.frames import Frame
+from actors.shapes.ids import ConversationId, LoginId, SocketId, UserId
+from actors.shapes.times import WallTime
+
+Limits = Literal["normal", "load"]
+NAME_LIMIT = 100
+BIO_LIMIT = 1_000
+
+
+class UserState(Struct, frozen=True, gc=False):
+    """What an awake user holds in memory."""
+
+    id: UserId
+    rev: int
+    username: str
+    display_name: str | None
+    limits: Limits
+    status: Literal["active", "suspended", "deleted"] = "active"
+
+    @property
+    def name(self) -> str:
+        return self.display_name or self.username
+
+
+class Profile(Struct, frozen=True):
+    """What `GET /users/me` shows of it; e-mail only to its owner."""
+
+    id: UserId
+    username: str
+    display_name: str | None
+    avatar_url: str | None
+    bio: str | None
+    interests: tuple[str, ...]
+    follower_count: int
+    following_count: int
+    created_at: str
+    email: str | UnsetType = UNSET
+
+
+class Socket(Protocol):
+    """One open, signed-in connection of a user, as his actor sees it; nothing here blocks."""
+
+    __slots__ = ()
+
+    @property
+    def id(self) -> SocketId: ...
+
+    @property
+    def login_id(self) -> LoginId: ...
+
+    def deliver(self, frame: Frame) -> None: ...
+
+    def end(self, code: int, reason: str) -> None:
+        """Close it with this close code of PROTOCOL.md section 4."""
+
+
+# -- commands of connections ---------------------------------------------------------------------------------------
+
+
+class Connect(Struct, frozen=True):
+    socket: Socket
+    device_id: str | None
+    attempt: int
+
+
+class Disconnect(Struct, frozen=True, gc=False):
+    socket_id: SocketId
+
+
+class Deliver(Struct, frozen=True, gc=False):
+    """A durable event on its way to every connection of one user; the connection that caused it gets `ok` instead."""
+
+    frame: Frame
+    conversation_id: ConversationId
+    seq: int  # 0: not a message
+    sender: UserId
+    origin: SocketId | None = None
+    ok: Frame | None = None
+
+
+class CountUnread(Struct, frozen=True):
+    """How many messages of others wait in each of these conversations; answered with a dict."""
+
+    conversations: tuple[ConversationId, ...]
+
+
+class Connected(Struct, frozen=True):
+    user: UserState
+    unread_notifications: int
+    heads: dict[ConversationId, int]  # every conversation of his with its rev, read after he was registered
+
+
+# -- commands of accounts: passwords arrive hashed, tokens arrive hashed ---------------------------------------------
+
+
+class NewLogin(Struct, frozen=True):
+    id: LoginId
+    token_hash: bytes
+    user_agent: str | None
+    address: str | None
+    created_at: WallTime
+    expires_at: WallTime
+
+
+class Register(Struct, frozen=True):
+    email: str
+    username: str
+    username_chosen: bool  # False: made from the e-mail, may be varied when it is taken
+    password_hash: str
+    login: NewLogin
+
+
+class OpenLogin(Struct, frozen=True):
+    login: NewLogin
+
+
+class RotateLogin(Struct, frozen=True):
+    login_id: LoginId
+    spent_hash: bytes
+    next_hash: bytes
+    expires_at: WallTime
+
+
+class CloseLogins(Struct, frozen=True):
+    """Revoke these logins (all of the user's when None) but `keep`; their sockets close with 4503."""
+
+    logins: Sequence[LoginId] | None = None
+    keep: LoginId | None = None
+
+
+class ChangePassword(Struct, frozen=True):
+    password_hash: str
+    keep: LoginId
+
+
+class UpdateProfile(Struct, frozen=True):
+    username: str | UnsetType = UNSET
+    display_name: str | None | UnsetType = UNSET
+    avatar_url: str | None | UnsetType = UNSET
+    bio: str | None | UnsetType = UNSET
+    interests: tuple[str, ...] | UnsetType = UNSET
+
+
+AccountCommand = Register | OpenLogin | RotateLogin | CloseLogins | ChangePassword | UpdateProfile
+UserCommand = Connect | Disconnect | Deliver | CountUnread | AccountCommand
+
+
+class Account(Struct, frozen=True):
+    """What the sign-in answers are made of."""
+
+    user_id: UserId
+    username: str
+    email: str
+
+
+class Credentials(Struct, frozen=True):
+    """What a login is checked against."""
+
+    account: Account
+    password_hash: str
+    status: str
+
+
+class LoginView(Struct, frozen=True):
+    """One row of `GET /auth/sessions`."""
+
+    id: LoginId
+    user_agent: str | None
+    address: str | None
+    created_at: str
+    last_used_at: str
+    expires_at: str
+    current: bool = False
