@@ -106,7 +106,7 @@ def make_venv() -> None:
             done = subprocess.run([sys.executable, "-m", "venv", VENV], capture_output=True)
             if done.returncode == 0:
                 return
-        bare = [sys.executable, "-m", "venv", "--clear", "--without-pip", VENV]
+        bare = [sys.executable, "-m", "venv", "--clear", "--without-pip", str(VENV)]
         if outside_pip() and subprocess.run(bare, capture_output=True).returncode == 0:
             return
     major_minor = "{}.{}".format(*sys.version_info[:2])
