@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -19,6 +18,7 @@ from storage.embedded.errors import EmbeddedPostgresError
 from storage.embedded.places import SYSTEM_HOME, settle_home, settle_socket_folder
 from storage.embedded.postmaster import PORT, Postmaster, noted_pid, noted_socket_folder
 from storage.embedded.processes import gone_within, is_postmaster_of, stop_postmaster
+from storage.embedded.psql import psql
 
 DATABASE = "kith"
 
@@ -106,14 +106,7 @@ class Cluster:
 
     def psql(self, statement: str, database: str = DATABASE) -> str:
         """One statement through the wheel's own client, for what comes before the driver is up."""
-        server = self._started
-        command = [str(server.binaries / "psql"), "--no-psqlrc", "-At", "-v", "ON_ERROR_STOP=1"]
-        where = ["-h", str(server.socket_folder), "-p", str(PORT), "-U", SUPERUSER, "-d", database]
-        environment = {"LC_ALL": "C", "PGPASSWORD": self._password, "PGCONNECT_TIMEOUT": "10"}
-        done = subprocess.run([*command, *where, "-c", statement], capture_output=True, text=True, env=environment)
-        if done.returncode != 0:
-            raise EmbeddedPostgresError(f"PostgreSQL refused {statement!r}: {done.stderr.strip()}")
-        return done.stdout.strip()
+        return psql(self._started.binaries, self.uri_of(database), statement)
 
     @property
     def _started(self) -> Postmaster:

@@ -1,0 +1,101 @@
+"""What every test may ask for: a PostgreSQL of the test run's own, and a fresh database in it."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import trio
+from hypothesis import settings
+
+from storage.embedded.binaries import FOLDER, wheel_folder
+from storage.embedded.cluster import Cluster
+from storage.embedded.psql import psql
+
+# Deterministic tests or none: the same examples for everybody; `make soak` asks for more and new ones.
+settings.register_profile("kith", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("kith")
+
+# The shell's own settings must not decide what a test does, nor may a test touch what they name.
+for name in ("DATABASE_URL", "REDIS_URL", "KITH_VAR", "KITH_ENV", "JWT_SECRET", "PORT", "HOST"):
+    os.environ.pop(name, None)
+
+
+class Server:
+    """The PostgreSQL of this test run: the embedded one, or what KITH_TEST_DATABASE_URL names."""
+
+    def __init__(self, admin_url: str) -> None:
+        self.admin_url = admin_url
+        self._numbers = itertools.count(1)
+        self._prefix = f"kith_test_{os.getpid()}"
+
+    def url(self, database: str) -> str:
+        return urlunsplit(urlsplit(self.admin_url)._replace(path=f"/{database}"))
+
+    def run(self, statement: str) -> str:
+        return psql(wheel_folder() / FOLDER / "bin", self.admin_url, statement)
+
+    def create(self, template: str = "template1") -> str:
+        database = f"{self._prefix}_{next(self._numbers)}"
+        self.run(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        return database
+
+    def drop(self, database: str) -> None:
+        self.run(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The run's embedded PostgreSQL: made once, durable like a real one, removed at the end."""
+    # Short and enterable: as root, PostgreSQL runs as a user of its own.
+    folder = Path(tempfile.mkdtemp(prefix="kith-tests-"))
+    folder.chmod(0o755)
+    var = folder / "var"
+    var.mkdir(mode=0o755)
+    server = Cluster(var)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.destroy()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def database_server(request: pytest.FixtureRequest) -> Server:
+    given = os.environ.get("KITH_TEST_DATABASE_URL")
+    if given:
+        return Server(given)
+    embedded: Cluster = request.getfixturevalue("cluster")
+    return Server(embedded.uri_of("postgres"))
+
+
+@pytest.fixture(scope="session")
+def migrated_template(database_server: Server) -> Iterator[str]:
+    """A database with every migration applied, which each test's own is copied from."""
+    from storage.migrator import migrate
+
+    template = database_server.create()
+    trio.run(migrate, database_server.url(template))
+    yield template
+    database_server.drop(template)
+
+
+@pytest.fixture
+def database_url(database_server: Server, migrated_template: str) -> Iterator[str]:
+    """A fresh, migrated database of this test's own."""
+    database = database_server.create(migrated_template)
+    yield database_server.url(database)
+    database_server.drop(database)
+
+
+@pytest.fixture
+def raw_database_url(database_server: Server) -> Iterator[str]:
+    """A fresh database without a table."""
+    database = database_server.create()
+    yield database_server.url(database)
+    database_server.drop(database)
