@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import trio
-from msgspec import Struct
+from msgspec import Struct, field
 
 from actors.metrics import Metrics
 from actors.ports import Clock
@@ -51,7 +51,7 @@ DEFAULT_LIMITS = {
 
 
 class LimiterOptions(Struct, frozen=True):
-    limits: dict[Limit, LimitSpec] = DEFAULT_LIMITS
+    limits: dict[Limit, LimitSpec] = field(default_factory=lambda: dict(DEFAULT_LIMITS))
     exempt_nets: Sequence[str] = ()
     most_buckets: int = 200_000  # 200 bytes each
     sweep_every: float = 1.0  # seconds

@@ -5,7 +5,7 @@ moves a dozen of them; they become samples only when somebody asks.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -91,7 +91,7 @@ class Family(Generic[M]):
     __slots__ = ("_children", "_make")
 
     def __init__(self, make: Callable[[], M]) -> None:
-        self._make = make
+        self._make: Callable[[], M] = make
         self._children: dict[tuple[str, ...], M] = {}
 
     def of(self, *values: str) -> M:
@@ -100,11 +100,15 @@ class Family(Generic[M]):
             child = self._children[values] = self._make()
         return child
 
+    def get(self, values: tuple[str, ...], absent: M) -> M:
+        """The child without making it."""
+        return self._children.get(values, absent)
+
     def items(self) -> list[tuple[tuple[str, ...], M]]:
         return list(self._children.items())
 
 
-Reading = float | Mapping[tuple[str, ...], float]
+Reading = Iterable[tuple[tuple[str, ...], float]]
 Shape = tuple[str, tuple[str, ...], tuple[float, ...]]
 
 
@@ -158,8 +162,12 @@ class Metrics(Collector):
         self._declare(name, text, ("spread", labels, tuple(bounds)))
         return self._spreads.setdefault(name, Family(lambda: Spread(bounds)))
 
-    def callback(self, name: str, text: str, read: Callable[[], Reading], labels: tuple[str, ...] = ()) -> None:
-        """A gauge read at each scrape: one number, or one per tuple of label values; several callbacks add up."""
+    def callback(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge that is read at each scrape; several callbacks of one name add up."""
+        self.callbacks(name, text, (), lambda: [((), read())])
+
+    def callbacks(self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Reading]) -> None:
+        """The same with labels: (label values, number) pairs."""
         self._declare(name, text, ("callback", labels, ()))
         self._callbacks.setdefault(name, []).append(read)
 
@@ -168,15 +176,13 @@ class Metrics(Collector):
 
     def value(self, name: str, *labels: str) -> float:
         """What a counter, gauge or callback shows now, or how often a spread observed; 0.0 when it never moved."""
-        full = self._prefix + name
-        for source in (self._counters, self._gauges):
-            if name in source:
-                return dict(source[name].items()).get(labels, Counter()).value
+        if name in self._counters:
+            return self._counters[name].get(labels, Counter()).value
+        if name in self._gauges:
+            return self._gauges[name].get(labels, Gauge()).value
         if name in self._spreads:
-            return float(dict(self._spreads[name].items()).get(labels, Spread()).count)
-        if name in self._callbacks:
-            return self._read(name).get(labels, 0.0)
-        raise KeyError(full)
+            return float(self._spreads[name].get(labels, Spread()).count)
+        return self._read(name).get(labels, 0.0)
 
     def expose(self) -> tuple[str, bytes]:
         """(content type, body) of the Prometheus text format."""
@@ -201,9 +207,7 @@ class Metrics(Collector):
     def _read(self, name: str) -> dict[tuple[str, ...], float]:
         total: dict[tuple[str, ...], float] = {}
         for read in self._callbacks[name]:
-            reading = read()
-            pairs = reading if isinstance(reading, Mapping) else {(): float(reading)}
-            for labels, value in pairs.items():
+            for labels, value in read():
                 total[labels] = total.get(labels, 0.0) + value
         return total
 
