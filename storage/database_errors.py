@@ -1,0 +1,37 @@
+"""What can go wrong with PostgreSQL, told by whose fault it is; knows nothing of the driver."""
+
+
+class DatabaseError(Exception):
+    """The root of the errors below."""
+
+
+class DatabaseAwayError(DatabaseError):
+    """The world's fault: no connection, or it was lost; whether the statement took effect is not known."""
+
+
+class StatementFailedError(DatabaseError):
+    """The server answered with an error that is no row's fault; the statement had no effect."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(f"{text} ({sqlstate})")
+        self.sqlstate = sqlstate
+
+
+class RowRefusedError(DatabaseError):
+    """A value cannot be stored: SQLSTATE class 22 or 23, or the driver cannot encode it.
+
+    It carries no text of the server's and no cause: both quote the refused row, and logs show no content.
+    """
+
+    def __init__(self, sqlstate: str, constraint: str | None = None) -> None:
+        super().__init__(f"refused with SQLSTATE {sqlstate} by {constraint or 'a type'}")
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+
+class UnsafeSettingsError(DatabaseError):
+    """The server would acknowledge what is not on disk."""
+
+
+class SchemaError(DatabaseError):
+    """The schema in the database is not one that this code can work with."""

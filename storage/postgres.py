@@ -1,0 +1,268 @@
+"""The bridge to PostgreSQL: the only module that imports asyncpg and trio-asyncio, and where rows become structs.
+
+Crossing between trio and asyncio costs up to a millisecond of CPU, so every method here crosses once, and `transaction`
+takes a whole coroutine to the other side.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Protocol, TypeVar
+
+import asyncpg
+import trio
+import trio_asyncio
+
+from storage.database_errors import DatabaseAwayError, RowRefusedError, StatementFailedError
+
+T = TypeVar("T")
+ValueT = TypeVar("ValueT", str, int, float, bool, bytes)
+
+CONNECT_SECONDS: Final = 10.0
+# A dead peer is noticed though nothing is being sent to it; without this a flush could wait for hours.
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
+_SESSION: Final = {
+    "application_name": "kith",
+    "timezone": "UTC",
+    "jit": "off",
+    "idle_in_transaction_session_timeout": "10s",  # an open transaction would hold back every cursor
+}
+_JOURNAL_SESSION: Final = _SESSION | {
+    "application_name": "kith journal",
+    "synchronous_commit": "on",  # promise 1 does not depend on what the server's file says
+    # Planned once, and never by reading a whole table, not even when it was empty at that moment.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+}
+# Servers before 17 do not know it, and would refuse the connection if it came with the greeting.
+_TRANSACTION_TIMEOUT: Final = (
+    "select set_config(name, '30s', false) from pg_settings where name = 'transaction_timeout'"
+)
+
+
+class Statements(Protocol):
+    """What a coroutine on the asyncio side may ask; `make` builds one value of each row's columns, in their order."""
+
+    async def fetch(self, make: Callable[..., T], sql: str, *values: object) -> list[T]: ...
+
+    async def fetchrow(self, make: Callable[..., T], sql: str, *values: object) -> T | None: ...
+
+    async def fetchval(self, kind: type[ValueT], sql: str, *values: object) -> ValueT | None: ...
+
+    async def execute(self, sql: str, *values: object) -> str: ...
+
+    def transaction(self) -> AbstractAsyncContextManager[object]: ...
+
+
+Work = Callable[[Statements], Awaitable[T]]
+
+
+class _QuietConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg carries no types
+    """Nothing here changes a session's settings, so nothing need be reset: that saves a round trip per use."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+def _translated(error: Exception) -> Exception:
+    """Tell a driver's error by fault."""
+    if isinstance(error, asyncpg.PostgresError):
+        state: str = error.sqlstate or "XX000"
+        if state[:2] in ("22", "23"):
+            return RowRefusedError(state, getattr(error, "constraint_name", None))
+        if state[:2] == "08" or state in ("57P01", "57P02", "57P03", "53300"):
+            return DatabaseAwayError(f"{type(error).__name__} ({state})")
+        return StatementFailedError(state, str(error.args[0] if error.args else ""))
+    if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError):
+        return DatabaseAwayError(f"{type(error).__name__}: {error}")
+    return error
+
+
+class _Asked:
+    """Statements on one connection; runs on the asyncio side."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, make: Callable[..., T], sql: str, *values: object) -> list[T]:
+        return [make(*row) for row in await self._connection.fetch(sql, *values)]
+
+    async def fetchrow(self, make: Callable[..., T], sql: str, *values: object) -> T | None:
+        row = await self._connection.fetchrow(sql, *values)
+        return None if row is None else make(*row)
+
+    async def fetchval(self, kind: type[ValueT], sql: str, *values: object) -> ValueT | None:
+        value = await self._connection.fetchval(sql, *values)
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"the statement gave {type(value).__name__}, not {kind.__name__}")
+        return value
+
+    async def execute(self, sql: str, *values: object) -> str:
+        status: str = await self._connection.execute(sql, *values)
+        return status
+
+    def transaction(self) -> AbstractAsyncContextManager[object]:
+        transaction: AbstractAsyncContextManager[object] = self._connection.transaction()
+        return transaction
+
+
+class Dedicated:
+    """One connection that is nobody else's, with its own prepared statements: the journal's.
+
+    It does not reconnect by itself, because only its owner knows what a lost answer means.
+    """
+
+    def __init__(self, loop: Any, url: str) -> None:
+        self._loop = loop
+        self._url = url
+        self._connection: Any = None
+        self._prepared: dict[str, Any] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed()
+
+    async def connect(self) -> None:
+        """Open it, anew if it was open."""
+        self.terminate()
+        await _crossing(self._loop, self._connect)
+
+    async def _connect(self) -> None:
+        self._connection = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS, server_settings=_JOURNAL_SESSION)
+        _keep_alive(self._connection)
+
+    async def fetch(self, make: Callable[..., T], sql: str, values: Sequence[object]) -> list[T]:
+        """Run one statement, prepared at its first use; the answer comes after its COMMIT."""
+        if not self.connected:
+            raise DatabaseAwayError("not connected")
+
+        async def ask() -> list[T]:
+            statement = self._prepared.get(sql)
+            if statement is None:
+                statement = self._prepared[sql] = await self._connection.prepare(sql)
+            # asyncpg hands over a result at ReadyForQuery, not at CommandComplete: the implied COMMIT is behind it.
+            return [make(*row) for row in await statement.fetch(*values)]
+
+        return await _crossing(self._loop, ask)
+
+    def terminate(self) -> None:
+        """Drop it without a word to the server."""
+        self._prepared.clear()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            if not connection.is_closed():
+                connection.terminate()
+
+
+class Postgres:
+    """A small pool for reads and for transactions of their own."""
+
+    def __init__(self, loop: Any, url: str, pool: Any) -> None:
+        self._loop = loop
+        self._url = url
+        self._pool = pool
+
+    def dedicated(self) -> Dedicated:
+        return Dedicated(self._loop, self._url)
+
+    async def fetch(self, make: Callable[..., T], sql: str, *values: object) -> list[T]:
+        rows = await _crossing(self._loop, self._pool.fetch, sql, *values)
+        return [make(*row) for row in rows]
+
+    async def fetchrow(self, make: Callable[..., T], sql: str, *values: object) -> T | None:
+        row = await _crossing(self._loop, self._pool.fetchrow, sql, *values)
+        return None if row is None else make(*row)
+
+    async def fetchval(self, kind: type[ValueT], sql: str, *values: object) -> ValueT | None:
+        value = await _crossing(self._loop, self._pool.fetchval, sql, *values)
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"the statement gave {type(value).__name__}, not {kind.__name__}")
+        return value
+
+    async def execute(self, sql: str, *values: object) -> str:
+        status: str = await _crossing(self._loop, self._pool.execute, sql, *values)
+        return status
+
+    async def transaction(self, work: Work[T]) -> T:
+        """Run `work` in one transaction, wholly on the asyncio side: it must not await anything of trio's.
+
+        When DatabaseAwayError comes out of it, nobody knows whether the COMMIT took effect.
+        """
+
+        async def run() -> T:
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await work(_Asked(connection))
+
+        return await _crossing(self._loop, run)
+
+
+async def _crossing(loop: Any, work: Callable[..., Awaitable[T]], *values: object) -> T:
+    async def run() -> T:
+        # Called here and not before, because asyncpg asks for the running loop when it is called.
+        return await work(*values)
+
+    try:
+        result: T = await loop.run_aio_coroutine(run())
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        # No cause: the driver's error may quote a row.
+        raise _translated(error) from None
+    return result
+
+
+def _keep_alive(connection: Any) -> None:
+    line = connection._transport.get_extra_info("socket")
+    if line is None or line.family == socket.AF_UNIX:
+        return
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        option = getattr(socket, name, None)  # not every system has all of them
+        if option is not None:
+            line.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def _prepare_session(connection: Any) -> None:
+    _keep_alive(connection)
+    await connection.execute(_TRANSACTION_TIMEOUT)
+
+
+@asynccontextmanager
+async def open_postgres(url: str, connections: int = 4) -> AsyncIterator[Postgres]:
+    """Open the bridge and a pool of at most `connections`; raises DatabaseAwayError when nobody answers."""
+    async with trio_asyncio.open_loop() as loop:
+
+        async def make_pool() -> Any:
+            return await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=connections,
+                timeout=CONNECT_SECONDS,
+                connection_class=_QuietConnection,
+                server_settings=_SESSION,
+                init=_prepare_session,
+            )
+
+        pool = await _crossing(loop, make_pool)
+        try:
+            yield Postgres(loop, url, pool)
+        finally:
+            # Not close(): it waits for connections in use, and a stop must not depend on a stuck reader.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
+                await _crossing(loop, _terminated, pool)
+
+
+async def _terminated(pool: Any) -> None:
+    pool.terminate()
+
+
+async def run_once(url: str, work: Work[T]) -> T:
+    """Run `work` on a connection of its own, outside of any transaction: for commands, not for servers."""
+
+    async def run() -> T:
+        connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, server_settings=_SESSION)
+        try:
+            return await work(_Asked(connection))
+        finally:
+            await connection.close()
+
+    async with trio_asyncio.open_loop() as loop:
+        return await _crossing(loop, run)
