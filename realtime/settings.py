@@ -1,0 +1,191 @@
+"""The settings of a node: the environment, read once into one frozen struct, with every mistake named at once."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from realtime.setting_kinds import BadValueError, Value
+from realtime.setting_options import OPTIONS, Option
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+# Shorter than this a seed can be tried out; the second is what .env.example shows.
+SHORTEST_SECRET = 32
+EXAMPLE_SECRET = "change-me-to-the-output-of-openssl-rand-hex-32"
+
+
+class SettingsError(Exception):
+    """What the environment says cannot be used; `problems` has one sentence for each mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One field per variable, in the order of .env.example; made by `load_settings` only."""
+
+    host: tuple[str, ...]
+    port: int
+    database_url: str  # empty: the embedded one
+    database_pool_max: int
+    kith_var: str
+    kith_env: str
+    kith_node: str
+    log_level: str
+    unsafe_durability: bool
+    jwt_secret: str  # empty until `settle_secret` has read KITH_VAR/secret
+    access_token_minutes: float
+    refresh_token_days: float
+    password_hash_concurrency: int
+    trusted_proxies: tuple[str, ...]
+    rate_limit_exempt_nets: tuple[str, ...]
+    transport: str
+    max_connections: int
+    max_connections_per_ip: int
+    max_connections_per_user: int
+    handshakes_per_second: int
+    hello_timeout_seconds: float
+    heartbeat_seconds: float
+    pong_timeout_seconds: float
+    outbox_soft_bytes: int
+    outbox_hard_bytes: int
+    http_write_timeout_seconds: float
+    mailbox_capacity: int
+    conversation_idle_seconds: float
+    user_idle_seconds: float
+    journal_max_rows: int
+    journal_max_bytes: int
+    journal_batch_rows: int
+    rate_requests_per_minute: float
+    rate_requests_burst: int
+    rate_messages_per_minute: float
+    rate_messages_burst: int
+    rate_registrations_per_hour: float
+    rate_registrations_burst: int
+    rate_logins_per_5_minutes: float
+    rate_logins_burst: int
+    rate_unauthenticated_per_minute: float
+    rate_unauthenticated_burst: int
+
+    @property
+    def var(self) -> Path:
+        """KITH_VAR as a path; a relative one counts from the checkout, wherever `kith` is called from."""
+        return CHECKOUT / self.kith_var
+
+    @property
+    def production(self) -> bool:
+        return self.kith_env == "production"
+
+    def __repr__(self) -> str:
+        """Without secrets, so that neither a log line nor a traceback can show one."""
+        return f"Settings({', '.join(f'{name}={text}' for name, text in self.shown())})"
+
+    def shown(self) -> list[tuple[str, str]]:
+        """Every variable and its value as text, secrets masked."""
+        pairs: list[tuple[str, str]] = []
+        for option in OPTIONS:
+            value: Value = getattr(self, option.field)
+            pairs.append((option.name, masked(option, value)))
+        return pairs
+
+
+def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> Settings:
+    """Check everything, then either give one struct or raise with all that is wrong. The environment wins."""
+    given = {**(read_env_file(env_file) if env_file else {}), **environ}
+    problems: list[str] = []
+    values: dict[str, Value] = {}
+    for option in OPTIONS:
+        text = given.get(option.name, "").strip() or option.default
+        try:
+            values[option.field] = option.kind.parse(text)
+        except BadValueError:
+            shown = "(hidden)" if option.secret else repr(text)
+            problems.append(f"{option.name} is {shown} and must be {option.kind.allowed}.")
+    values["kith_node"] = values.get("kith_node") or host_name()
+    if not problems:
+        settings = msgspec.convert(values, Settings)
+        problems = contradictions(settings)
+        if not problems:
+            return settings
+    raise SettingsError(problems)
+
+
+def contradictions(settings: Settings) -> list[str]:
+    """Values that are fine alone and not together."""
+    problems = []
+    for least, most in (("outbox_soft_bytes", "outbox_hard_bytes"), ("journal_batch_rows", "journal_max_rows")):
+        low, high = getattr(settings, least), getattr(settings, most)
+        if low > high:
+            problems.append(f"{least.upper()} is {low} and must be at most {most.upper()}, which is {high}.")
+    if settings.production:
+        reason = weakness(settings.jwt_secret)
+        if reason:
+            problems.append(
+                f"JWT_SECRET {reason}, and KITH_ENV=production needs one of at least {SHORTEST_SECRET} random"
+                " characters, the same on every node (openssl rand -hex 32)."
+            )
+        if settings.unsafe_durability:
+            problems.append("UNSAFE_DURABILITY is yes and must be no with KITH_ENV=production.")
+    return problems
+
+
+def weakness(secret: str) -> str:
+    """Why a secret could be guessed; empty if nothing speaks against it."""
+    if not secret:
+        return "is missing"
+    if secret == EXAMPLE_SECRET or "change" in secret.lower():
+        return "is an example"
+    if len(secret) < SHORTEST_SECRET or len(set(secret)) < 8:
+        return "is weak"
+    return ""
+
+
+def read_env_file(file: Path) -> dict[str, str]:
+    """NAME=value lines; # begins a comment line; one pair of quotes around a value is taken off."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{file} cannot be read: {error}."]) from None
+    found: dict[str, str] = {}
+    problems = []
+    for number, raw in enumerate(lines, 1):
+        line = raw.strip().removeprefix("export ")
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip().isidentifier():
+            problems.append(f"{file.name} line {number} must be NAME=value.")
+            continue
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        found[name.strip()] = value
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def process_settings() -> Settings:
+    """What this process was given: its environment and the checkout's .env."""
+    return load_settings(os.environ, CHECKOUT / ".env")
+
+
+def masked(option: Option, value: Value) -> str:
+    if option.secret:
+        return "(set)" if value else "(not set)"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def host_name() -> str:
+    """The host's name cut to what a node may be called."""
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in socket.gethostname())
+    return kept.strip("-")[:63] or "node"
