@@ -160,6 +160,12 @@ class ConversationStore(Protocol):
 
     async def conversations_of(self, reader: UserId) -> list[ConversationId]: ...
 
+    async def sent_before(
+        self, id: ConversationId, keys: Sequence[tuple[UserId, ClientId]]
+    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str]]:
+        """Which of these sends are stored, what their senders were told, and their text."""
+        ...
+
     async def where_is(self, message: MessageId) -> ConversationId | None: ...
 
     async def unread(self, reader: UserId, ids: Sequence[ConversationId]) -> dict[ConversationId, tuple[int, int]]:

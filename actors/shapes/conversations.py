@@ -82,10 +82,11 @@ class ReadRange(Struct, frozen=True, gc=False):
 
 
 class OpenConversation(Struct, frozen=True, gc=False):
-    """Describe it; with its newest messages when `messages` > 0."""
+    """Describe it, with so many of its newest messages, and with its members (and their presence) if wanted."""
 
     reader: UserId
     messages: int = 0
+    members: bool = False
 
 
 class MemberRenamed(Struct, frozen=True, gc=False):

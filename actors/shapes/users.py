@@ -1,5 +1,6 @@
 """A user, his logins, the commands his actor takes and what it answers."""
 
+import enum
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -44,6 +45,16 @@ class Profile(Struct, frozen=True):
     email: str | UnsetType = UNSET
 
 
+class Ending(enum.Enum):
+    """Why a user's actor closes one of his connections; the edge knows the close code."""
+
+    REPLACED = "replaced"  # by a newer connection of the same device
+    TOO_MANY = "too_many"  # connections of this user
+    REVOKED = "revoked"  # the login was revoked, the account suspended or deleted
+    RESYNC = "resync"  # something did not reach it, and nobody can say what
+    RESTART = "restart"  # its actor crashed
+
+
 class Socket(Protocol):
     """One open, signed-in connection of a user, as his actor sees it; nothing here blocks."""
 
@@ -57,8 +68,7 @@ class Socket(Protocol):
 
     def deliver(self, frame: Frame) -> None: ...
 
-    def end(self, code: int, reason: str) -> None:
-        """Close it with this close code of PROTOCOL.md section 4."""
+    def end(self, ending: Ending) -> None: ...
 
 
 # -- commands of connections ---------------------------------------------------------------------------------------

@@ -1,0 +1,197 @@
+"""A conversation: orders what its members say, has it written, and tells everybody once it is on disk."""
+
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+from msgspec import Struct, structs
+
+from actors.directory import Directory
+from actors.envelopes import event_frame
+from actors.kinds import Activation
+from actors.mailbox import Envelope, StopReason
+from actors.ports import (
+    BirthUnit,
+    Clock,
+    Committed,
+    ConversationStore,
+    ConversationUnit,
+    Fenced,
+    Journal,
+    Poisoned,
+    Repeats,
+    Taken,
+)
+from actors.reading import Readers
+from actors.recent import RecentSends
+from actors.recital import recite
+from actors.sending import SendBatch, SendKey
+from actors.shapes.conversations import (
+    ConversationCommand,
+    ConversationRow,
+    ConversationState,
+    ConversationView,
+    CreateDirect,
+    Created,
+    MemberRenamed,
+    SendMessage,
+)
+from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.ids import ConversationId, MessageId, UserId
+from actors.shapes.messages import MessageSent
+from actors.shapes.times import iso
+from actors.shapes.users import Deliver, UserCommand, UserState
+
+ATTEMPTS: Final = 5  # how often a fenced batch is decided anew before its askers are asked to try again
+
+Users = Directory[UserId, UserState, UserCommand]
+Conversations = Directory[ConversationId, ConversationState, ConversationCommand]
+
+
+class ConversationWorld(Struct, frozen=True):
+    """What every conversation of a node shares."""
+
+    clock: Clock
+    journal: Journal
+    store: ConversationStore
+    users: Users
+    readers: Readers
+    new_id: Callable[[], MessageId]
+
+
+class ConversationActor:
+    """The shell around rules/conversation.py. State in memory is never ahead of the database."""
+
+    __slots__ = ("_activation", "_recent", "_state", "_world")
+
+    def __init__(
+        self,
+        world: ConversationWorld,
+        activation: Activation[ConversationId, ConversationState, ConversationCommand],
+        state: ConversationState | None,
+    ) -> None:
+        self._world = world
+        self._activation = activation
+        self._state = state
+        self._recent = RecentSends()
+
+    async def run(self) -> StopReason:
+        mailbox = self._activation.mailbox
+        while batch := await mailbox.drain():
+            try:
+                await self._work(batch)
+            except KithError as refusal:  # the world's: the database did not answer a reload or a look-up
+                refuse_each(batch, refusal)
+        assert mailbox.stop_reason is not None
+        return mailbox.stop_reason
+
+    async def _work(self, batch: list[Envelope[Any]]) -> None:
+        sends = [envelope for envelope in batch if type(envelope.command) is SendMessage]
+        if sends:
+            await self._send(sends)
+        if len(sends) < len(batch):
+            # A read that came with sends is answered after their commit: it never shows less than was acknowledged.
+            for envelope in batch:
+                if type(envelope.command) is not SendMessage:
+                    await self._handle(envelope)
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    async def _send(self, envelopes: list[Envelope[Any]]) -> None:
+        """Decide, persist, publish. A fenced batch is decided again on fresh state; nobody hears of the lost attempt."""
+        world = self._world
+        for attempt in range(ATTEMPTS):
+            before = self._state
+            batch = SendBatch(before, self._recent)
+            await batch.decide(envelopes, world.clock.now(), world.new_id, self._sent_before)
+            if before is None or batch.after is None or not batch.messages:
+                batch.answer_without_rows(envelopes)
+                return
+            after = batch.after
+            unit = ConversationUnit(after.id, before.rev, after.rev, after.seq, batch.messages)
+            receipt = await world.journal.append(self._activation, unit)
+            if type(receipt) is Committed:
+                self._state = after
+                batch.publish(envelopes, self._tell_members)
+                return
+            if isinstance(receipt, Repeats):
+                for (sender, client_id), (sent, text) in receipt.found.items():
+                    self._recent.note(sender, client_id, (sent, hash(text)))
+            elif isinstance(receipt, Poisoned):
+                await self._find_the_guilty(envelopes)
+                return
+            else:
+                assert isinstance(receipt, Fenced), receipt
+                await trio.sleep(random.random() * 0.01 * 2**attempt)
+                self._state = await self._activation.reload()
+        refuse_each(envelopes, KithError(ErrorCode.TRY_AGAIN, retry_after=0.5))
+
+    async def _find_the_guilty(self, envelopes: list[Envelope[Any]]) -> None:
+        """The database refuses a row of this batch: one command per flush shows whose it is."""
+        if len(envelopes) > 1:
+            for envelope in envelopes:
+                await self._send([envelope])
+            return
+        refuse_each(envelopes, KithError(ErrorCode.INVALID_PAYLOAD, "The database cannot store this"))
+
+    async def _sent_before(self, keys: list[SendKey]) -> dict[SendKey, tuple[MessageSent, str]]:
+        return await self._world.store.sent_before(self._activation.id, keys)
+
+    def _tell_members(self, deliver: Deliver) -> None:
+        assert self._state is not None
+        tell = self._world.users.tell
+        for user in self._state.members:
+            try:
+                tell(user, deliver)
+            except KithError:
+                # His mailbox is full: it notes the hole, and his actor closes his connections with `resync`.
+                continue
+
+    # -- everything else ------------------------------------------------------------------------------------------------
+
+    async def _handle(self, envelope: Envelope[Any]) -> None:
+        command = envelope.command
+        if isinstance(command, CreateDirect):
+            await self._create(envelope, command)
+        elif isinstance(command, MemberRenamed):
+            self._rename(command)
+        else:
+            recite(self._world.store, self._world.readers, self._state, envelope)
+
+    def _rename(self, command: MemberRenamed) -> None:
+        state = self._state
+        if state is not None and command.user_id in state.members:
+            renamed = structs.replace(state.members[command.user_id], name=command.name)
+            self._state = structs.replace(state, members={**state.members, command.user_id: renamed})
+
+    async def _create(self, envelope: Envelope[Any], command: CreateDirect) -> None:
+        """Be born, unless the pair has its conversation already; then this address stays empty."""
+        if self._state is not None:
+            envelope.answer(Created(self._state.id, created=False))
+            return
+        id, now = self._activation.id, self._world.clock.now()
+        pair = (command.creator, command.other)
+        row = ConversationRow(id, "direct", command.privacy_mode, command.creator, now, pair)
+        receipt = await self._world.journal.append(self._activation, BirthUnit(row))
+        if isinstance(receipt, Taken) and receipt.by is not None:
+            envelope.answer(Created(receipt.by, created=False))
+            self._activation.mailbox.stop(StopReason.NEVER_BORN)
+        elif type(receipt) is not Committed:
+            envelope.refuse(KithError(ErrorCode.TRY_AGAIN))
+        else:
+            self._state = await self._activation.reload()
+            self._announce(row)
+            envelope.answer(Created(id, created=True))
+
+    def _announce(self, row: ConversationRow) -> None:
+        at = iso(row.created_at)
+        view = ConversationView(
+            row.id, "direct", None, None, row.privacy_mode, 0, len(row.members), None, 1, at, at, from_rev=1
+        )
+        self._tell_members(Deliver(event_frame("conversation.created", view), row.id, 0, row.created_by))
+
+
+def refuse_each(envelopes: list[Envelope[Any]], error: KithError) -> None:
+    for envelope in envelopes:
+        envelope.refuse(error)

@@ -1,0 +1,153 @@
+"""A user: knows his connections, gives each event to all of them, and keeps his account."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from actors.attendance import Attendance
+from actors.inbox import Inbox
+from actors.kinds import Activation
+from actors.loading import Loader
+from actors.mailbox import Envelope, StopReason
+from actors.ports import Revocations, UserStore
+from actors.shapes.errors import KithError
+from actors.shapes.ids import ConversationId, LoginId, UserId
+from actors.shapes.users import (
+    AccountCommand,
+    Connect,
+    Connected,
+    CountUnread,
+    Deliver,
+    Disconnect,
+    Ending,
+    UserCommand,
+    UserState,
+)
+
+Heads = tuple[int, dict[ConversationId, int]]
+
+
+class AccountAnswer(Struct, frozen=True):
+    """What came of an account command: the state after it, the answer, and the logins that ended with it."""
+
+    state: UserState | None
+    answer: object
+    ended: tuple[LoginId, ...] = ()
+    renamed: bool = False
+
+
+class Desk(Protocol):
+    async def handle(self, state: UserState | None, command: AccountCommand) -> AccountAnswer: ...
+
+
+class UserWorld(Struct, frozen=True):
+    """What every user of a node shares."""
+
+    store: UserStore
+    unread: Callable[[UserId, list[ConversationId]], Awaitable[dict[ConversationId, tuple[int, int]]]]
+    heads: Loader[UserId, Heads]
+    revocations: Revocations
+    desk: Callable[[Activation[UserId, UserState, UserCommand]], Desk]
+    renamed: Callable[[UserId, str], Awaitable[None]]
+    connections_most: int
+
+
+class UserActor:
+    """Every event reaches a connection through here and nowhere else."""
+
+    __slots__ = ("_activation", "_attendance", "_inbox", "_state", "_world")
+
+    def __init__(
+        self, world: UserWorld, activation: Activation[UserId, UserState, UserCommand], state: UserState | None
+    ) -> None:
+        self._world = world
+        self._activation = activation
+        self._state = state
+        self._attendance = Attendance()
+        self._inbox = Inbox()
+        activation.mailbox.pinned = False
+
+    async def run(self) -> StopReason:
+        mailbox = self._activation.mailbox
+        try:
+            while batch := await mailbox.drain():
+                if mailbox.overflowed:  # events were refused: nobody can say what these connections missed
+                    mailbox.overflowed = False
+                    self._attendance.end_all(Ending.RESYNC)
+                for envelope in batch:
+                    if type(envelope.command) is Deliver:
+                        self._deliver(envelope.command)
+                    else:
+                        await self._handle(envelope)
+                mailbox.pinned = len(self._attendance) > 0
+        except Exception:
+            # The next life of this actor does not know these connections; they come back and find it.
+            self._attendance.end_all(Ending.RESTART)
+            raise
+        assert mailbox.stop_reason is not None
+        return mailbox.stop_reason
+
+    def _deliver(self, event: Deliver) -> None:
+        if event.seq:
+            self._inbox.note(event.conversation_id, event.seq, own=event.sender == self._activation.id)
+        frame, origin = event.frame, event.origin
+        for socket in self._attendance.sockets:
+            if socket.id != origin:
+                socket.deliver(frame)
+            elif event.ok is not None:
+                socket.deliver(event.ok)
+
+    async def _handle(self, envelope: Envelope[Any]) -> None:
+        try:
+            await self._answer(envelope)
+        except KithError as refusal:  # by a rule or by the world; a bug is neither, and ends this actor
+            envelope.refuse(refusal)
+
+    async def _answer(self, envelope: Envelope[Any]) -> None:
+        command: UserCommand = envelope.command
+        if isinstance(command, Connect):
+            await self._connect(envelope, command)
+        elif isinstance(command, Disconnect):
+            self._attendance.leave(command.socket_id)
+        elif isinstance(command, CountUnread):
+            await self._count(envelope, command)
+        else:
+            assert not isinstance(command, Deliver)
+            await self._account(envelope, command)
+
+    async def _connect(self, envelope: Envelope[Any], command: Connect) -> None:
+        """Register first, read the heads afterwards: what is committed in between arrives as an event, and twice at worst."""
+        state, socket = self._state, command.socket
+        if state is None or state.status != "active" or socket.login_id in self._world.revocations:
+            socket.end(Ending.REVOKED)
+            envelope.settled = True
+            return
+        ending = self._attendance.join(socket, command.device_id, command.attempt, self._world.connections_most)
+        if ending is not None:
+            socket.end(ending)
+            envelope.settled = True
+            return
+        try:
+            heads = await self._world.heads.load(state.id)
+        except KithError:
+            self._attendance.leave(socket.id)
+            raise
+        unread, revs = heads if heads is not None else (0, {})
+        envelope.answer(Connected(state, unread, revs))
+
+    async def _count(self, envelope: Envelope[Any], command: CountUnread) -> None:
+        unknown = self._inbox.unknown(command.conversations)
+        if unknown:
+            self._inbox.learn(await self._world.unread(self._activation.id, unknown))
+        envelope.answer(self._inbox.counts(command.conversations))
+
+    async def _account(self, envelope: Envelope[Any], command: AccountCommand) -> None:
+        result = await self._world.desk(self._activation).handle(self._state, command)
+        self._state = result.state
+        if result.ended:
+            self._world.revocations.add(result.ended)
+            self._attendance.end_logins(result.ended)
+        envelope.answer(result.answer)
+        if result.renamed and result.state is not None:
+            await self._world.renamed(result.state.id, result.state.name)
