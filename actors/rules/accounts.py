@@ -1,0 +1,149 @@
+"""What an e-mail, a username, a password and a profile may be, and what makes two of them the same."""
+
+import re
+import unicodedata
+from typing import Final
+from urllib.parse import urlsplit
+
+from msgspec import UNSET
+
+from actors.shapes.errors import ErrorCode, KithError, invalid
+from actors.shapes.ids import UserId
+from actors.shapes.users import BIO_LIMIT, NAME_LIMIT, UpdateProfile
+
+EMAIL_LIMIT: Final = 254  # RFC 5321: a path of 256 with its angle brackets
+LOCAL_LIMIT: Final = 64
+PASSWORD_SHORTEST: Final = 8
+PASSWORD_LONGEST_BYTES: Final = 1_024
+USERNAME_LONGEST: Final = 30
+URL_LIMIT: Final = 2_048
+INTERESTS_LIMIT: Final = 50
+INTEREST_LIMIT: Final = 50
+
+_USERNAME: Final = re.compile(r"[a-zA-Z0-9_]{3,30}").fullmatch
+_NOT_IN_USERNAME: Final = re.compile(r"[^a-zA-Z0-9_]+")
+# Letters of any script are allowed on both sides; quoted local parts and address literals are not.
+_LOCAL: Final = re.compile(r"[^\s@\"(),:;<>\[\]\\.]+(\.[^\s@\"(),:;<>\[\]\\.]+)*").fullmatch
+_LABEL: Final = re.compile(r"[^\W_]([\w-]{0,61}[^\W_])?").fullmatch
+_SHOWN: Final = 100
+
+
+def check_email(email: str) -> str:
+    """The e-mail as it is kept: as given, in NFC. Raises INVALID_EMAIL."""
+    kept = unicodedata.normalize("NFC", email)
+    local, at, domain = kept.rpartition("@")
+    labels = domain.split(".")
+    fits = (
+        bool(at)
+        and len(kept) <= EMAIL_LIMIT
+        and len(local) <= LOCAL_LIMIT
+        and kept.isprintable()
+        and _LOCAL(local) is not None
+        and len(labels) >= 2
+        and all(_LABEL(label) for label in labels)
+        and not labels[-1].isdigit()
+    )
+    if not fits:
+        shown = email if email.isprintable() and len(email) <= _SHOWN else None
+        raise KithError(ErrorCode.INVALID_EMAIL, details={"field": "email", "value": shown})
+    return kept
+
+
+def email_key(email: str) -> str:
+    """Two e-mails with the same key are the same account's."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email).casefold())
+
+
+def check_username(username: str) -> str:
+    if _USERNAME(username) is None:
+        raise KithError(ErrorCode.INVALID_USERNAME, details={"field": "username"})
+    return username
+
+
+def username_key(username: str) -> str:
+    return username.lower()
+
+
+def username_from_email(email: str) -> str:
+    """The local part, made to fit: `anna.b+news@example.org` is `anna_b`, `é@example.org` is `user_e`."""
+    local = unicodedata.normalize("NFKD", email.rpartition("@")[0]).partition("+")[0]
+    ascii_only = local.encode("ascii", "ignore").decode()
+    name = _NOT_IN_USERNAME.sub("_", ascii_only).strip("_")[:USERNAME_LONGEST]
+    if len(name) < 3:
+        name = f"user_{name}".rstrip("_")
+    return name
+
+
+def username_variants(username: str, id: UserId) -> tuple[str, ...]:
+    """What to try when a made username is taken: longer and longer tails of the user's own random id."""
+    tail = id.replace("-", "")[::-1]
+    return tuple(f"{username[: USERNAME_LONGEST - 1 - size]}_{tail[:size]}" for size in (4, 8, 16))
+
+
+def check_password(password: str) -> str:
+    """The password as it is hashed: in NFC, because keyboards differ in how they compose. Raises WEAK_PASSWORD."""
+    kept = unicodedata.normalize("NFC", password)
+    if len(kept) < PASSWORD_SHORTEST or len(kept.encode()) > PASSWORD_LONGEST_BYTES:
+        raise KithError(ErrorCode.WEAK_PASSWORD, details={"field": "password"})
+    return kept
+
+
+def check_profile(changes: UpdateProfile) -> UpdateProfile:
+    """The changes as they are kept: texts in NFC, empty ones null. Raises the first field's error."""
+    return UpdateProfile(
+        username=changes.username if changes.username is UNSET else check_username(changes.username),
+        display_name=(
+            UNSET if changes.display_name is UNSET else _line(changes.display_name, NAME_LIMIT, "display_name")
+        ),
+        avatar_url=UNSET if changes.avatar_url is UNSET else _web_address(changes.avatar_url),
+        bio=UNSET if changes.bio is UNSET else _text(changes.bio, BIO_LIMIT, "bio"),
+        interests=UNSET if changes.interests is UNSET else _interests(changes.interests),
+    )
+
+
+def _text(text: str | None, limit: int, field: str) -> str | None:
+    if text is None:
+        return None
+    kept = unicodedata.normalize("NFC", text).strip()
+    if len(kept) > limit:
+        raise KithError(
+            ErrorCode.CONTENT_TOO_LONG, f"`{field}` has at most {limit:,} characters", details={"field": field}
+        )
+    return kept or None
+
+
+def _line(text: str | None, limit: int, field: str) -> str | None:
+    """A text that stands beside others in one line: no line break may push them around."""
+    kept = _text(text, limit, field)
+    if kept is not None and any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in kept):
+        raise invalid(field, f"`{field}` is one line")
+    return kept
+
+
+def _web_address(url: str | None) -> str | None:
+    """http or https with a host. It is handed to clients and never fetched here."""
+    if not url:
+        return None
+    if len(url) > URL_LIMIT or not url.isprintable() or " " in url:
+        raise invalid("avatar_url", f"`avatar_url` is an http or https URL of at most {URL_LIMIT:,} characters")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        parts.port  # noqa: B018 - reading it is what checks it
+    except ValueError:
+        good = False
+    if not good:
+        raise invalid("avatar_url", "`avatar_url` is an http or https URL")
+    return url
+
+
+def _interests(interests: tuple[str, ...]) -> tuple[str, ...]:
+    kept: dict[str, str] = {}  # by what they are compared by, in their order
+    for interest in interests:
+        line = _line(interest, INTEREST_LIMIT, "interests")
+        if line is None:
+            raise invalid("interests", "an interest must not be empty")
+        kept.setdefault(line.casefold(), line)
+    if len(kept) > INTERESTS_LIMIT:
+        raise invalid("interests", f"at most {INTERESTS_LIMIT} interests")
+    return tuple(kept.values())
