@@ -84,6 +84,17 @@ class Directory(Generic[Id, State, Command]):
             return False
         return True
 
+    def must_tell(self, id: Id, command: Command) -> None:
+        """Queue a command for an actor that is awake, whatever else waits there; to one that sleeps it means nothing."""
+        cell = self._cells.get(id)
+        if cell is not None:
+            cell.mailbox.put_beyond(Envelope(command, NOBODY))
+
+    def is_pinned(self, id: Id) -> bool:
+        """Whether the actor is awake and has a reason to stay so (a user: an open connection)."""
+        cell = self._cells.get(id)
+        return cell is not None and cell.mailbox.pinned
+
     def is_awake(self, id: Id) -> bool:
         return id in self._cells
 

@@ -74,7 +74,7 @@ class Mailbox(Generic[C]):
     decide again, one command at a time.
     """
 
-    __slots__ = ("_again", "_capacity", "_stop", "_task", "_waiting", "drains", "in_hand", "pinned", "touched")
+    __slots__ = ("_again", "_capacity", "_stop", "_task", "_waiting", "drains", "in_hand", "overflowed", "pinned", "touched")
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -85,6 +85,7 @@ class Mailbox(Generic[C]):
         self.in_hand: list[Envelope[C]] = _NOTHING
         self.drains = 0
         self.touched = True  # something was put since the idle sweep looked
+        self.overflowed = False  # somebody was sent away since the actor last looked
         self.pinned = False  # the actor must stay awake (a user with connections)
 
     def __len__(self) -> int:
@@ -102,8 +103,13 @@ class Mailbox(Generic[C]):
         """Queue it, or raise MailboxFullError. Never blocks."""
         waiting = self._waiting
         if len(waiting) >= self._capacity:
+            self.overflowed = True
             raise MailboxFullError
-        waiting.append(envelope)
+        self.put_beyond(envelope)
+
+    def put_beyond(self, envelope: Envelope[C]) -> None:
+        """Queue it even if the mailbox is full: for what is bounded elsewhere and must not be lost, like a farewell."""
+        self._waiting.append(envelope)
         self.touched = True
         task = self._task
         if task is not None:

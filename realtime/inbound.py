@@ -1,0 +1,122 @@
+"""The table of socket commands: the type, the payload it takes, and whom it is passed to."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import msgspec
+
+from actors.envelopes import Ref
+from actors.limiter import Limit
+from actors.rules.payloads import conversation_of, history_command, open_command, range_command, send_command
+from actors.shapes.conversations import ConversationCommand, Origin
+from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.frames import Frame
+from actors.shapes.payloads import HelloPayload, HistoryPayload, Nothing, OpenPayload, RangePayload, SendPayload
+
+if TYPE_CHECKING:
+    from realtime.session import Session
+
+P = TypeVar("P")
+PONG: Final = b'{"type":"pong"}'
+
+
+class Head(msgspec.Struct, gc=False):
+    """What every command has; its payload is read once its type is known."""
+
+    type: str
+    ref: str | int | None = None
+    payload: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class LooseHead(msgspec.Struct):
+    """To find the ref of a frame whose head is wrong."""
+
+    ref: Any = None
+
+
+decode_head: Final = msgspec.json.Decoder(Head).decode
+decode_loosely: Final = msgspec.json.Decoder(LooseHead).decode
+
+
+class Reply(msgspec.Struct, gc=False):
+    """Where the answer to one command of one connection goes."""
+
+    session: "Session"
+    ref: Ref
+
+    def answer(self, value: object) -> None:
+        self.session.reply_ok(self.ref, value)
+
+    def refuse(self, error: KithError) -> None:
+        self.session.reply_error(self.ref, error)
+
+
+class Command(Generic[P]):
+    """One row of the table."""
+
+    __slots__ = ("decode", "handle", "payload", "type")
+
+    def __init__(self, type: str, payload: type[P], handle: Callable[["Session", P, Ref], None]) -> None:
+        self.type = type
+        self.payload = payload
+        self.decode = msgspec.json.Decoder(payload).decode
+        self.handle = handle
+
+    def run(self, session: "Session", head: Head) -> None:
+        session.gate.commands.of(self.type).value += 1
+        self.handle(session, self.decode(head.payload), head.ref)
+
+
+def _hello(session: "Session", payload: HelloPayload, ref: Ref) -> None:
+    session.hello_again(payload, ref)
+
+
+def _ping(session: "Session", _payload: Nothing, ref: Ref) -> None:
+    if ref is None:
+        session.link.send(Frame(PONG))
+    else:
+        session.reply_ok(ref, {})
+
+
+def _send(session: "Session", payload: SendPayload, ref: Ref) -> None:
+    gate = session.gate
+    assert session.bucket is not None
+    wait = session.bucket.take(gate.clock.monotonic())
+    if wait > 0.0:
+        gate.limiter.refused(Limit.MESSAGES)
+        raise KithError(ErrorCode.RATE_LIMIT_EXCEEDED, retry_after=round(wait, 3))
+    command = send_command(payload, session.user_id, Origin(session.id, ref, session.link.read_at))
+    gate.conversations.tell(conversation_of(payload.conversation_id), command, Reply(session, ref))
+
+
+def _read(session: "Session", conversation_id: str, command: ConversationCommand, ref: Ref) -> None:
+    """Reads pay the bucket of requests, as their HTTP twins do."""
+    gate = session.gate
+    limits = "normal" if session.bucket is None or session.bucket.capacity < 1e9 else "load"
+    gate.limiter.take(Limit.REQUESTS, session.user_id, limits).check()
+    gate.conversations.tell(conversation_of(conversation_id), command, Reply(session, ref))
+
+
+def _history(session: "Session", payload: HistoryPayload, ref: Ref) -> None:
+    _read(session, payload.conversation_id, history_command(payload, session.user_id), ref)
+
+
+def _range(session: "Session", payload: RangePayload, ref: Ref) -> None:
+    _read(session, payload.conversation_id, range_command(payload, session.user_id), ref)
+
+
+def _open(session: "Session", payload: OpenPayload, ref: Ref) -> None:
+    _read(session, payload.conversation_id, open_command(payload, session.user_id), ref)
+
+
+_ROWS: Final[tuple[Command[Any], ...]] = (
+    Command("hello", HelloPayload, _hello),
+    Command("ping", Nothing, _ping),
+    Command("message.send", SendPayload, _send),
+    Command("message.history", HistoryPayload, _history),
+    Command("conversation.range", RangePayload, _range),
+    Command("conversation.open", OpenPayload, _open),
+)
+COMMANDS: Final[dict[str, Command[Any]]] = {row.type: row for row in _ROWS}
+ALIASES: Final = {"message.range": "conversation.range", "send": "message.send"}
+COMMANDS.update({alias: COMMANDS[type] for alias, type in ALIASES.items()})
