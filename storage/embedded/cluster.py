@@ -73,6 +73,11 @@ class Cluster:
         return database_uri(folder, self._password, database)
 
     @property
+    def home(self) -> Path:
+        """Where the data really lie, which as root is not in KITH_VAR."""
+        return self._started.data.parent
+
+    @property
     def alive(self) -> bool:
         """Whether the process is there (after kill -9, `revive` starts it again)."""
         return self.pid is not None and is_postmaster_of(self.pid, self._started.data)
@@ -83,13 +88,16 @@ class Cluster:
             self.pid = self._started.start(self._report)
 
     def stop(self) -> None:
-        if self.pid is None:
-            return
-        stop_postmaster(self.pid, self._started.data)
+        """Fast shutdown; also of a start that was broken off before it knew its pid."""
+        server = self._postmaster
+        pid = self.pid or (server.running() if server else None)
         self.pid = None
-        # Not empty only when a start is under way elsewhere; then it is not ours any more.
+        if server is None or pid is None:
+            return
+        stop_postmaster(pid, server.data)
+        # PostgreSQL leaves the folder empty unless it was killed.
         with contextlib.suppress(OSError):
-            self._started.socket_folder.rmdir()
+            server.socket_folder.rmdir()
 
     def kill9(self) -> None:
         """What a power cut does to PostgreSQL; for trials."""

@@ -1,0 +1,96 @@
+"""The command line: `kith serve | migrate | seed | doctor | reset`; each command is a module of realtime/commands."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from realtime.logs import log_to
+from realtime.refusal import RefusalError
+from realtime.settings import Settings, SettingsError, process_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = parser().parse_args(arguments)
+    try:
+        settings = process_settings()
+        if given.unsafe:
+            settings = msgspec.structs.replace(settings, unsafe_durability=True)
+        log_to(sys.stderr, settings.log_level)
+        return run(given, settings)
+    except SettingsError as error:
+        for problem in error.problems:
+            say(problem)
+    except RefusalError as error:
+        say(str(error))
+    return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="kith", description="A realtime server for messages and stories.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="command")
+    serve = commands.add_parser("serve", help="run a node until it is told to stop")
+    commands.add_parser("migrate", help="bring the database's schema up to date")
+    commands.add_parser("seed", help="create a few people and conversations to look at")
+    doctor = commands.add_parser("doctor", help="say what is set, what runs, and what would break")
+    for parts in (serve, doctor):
+        text = "accept a database that can lose what was acknowledged (fsync or full_page_writes off)"
+        parts.add_argument("--unsafe", action="store_true", help=text)
+    reset = commands.add_parser("reset", help="delete everything that is stored in KITH_VAR; asks first")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    whole.set_defaults(unsafe=False, yes=False)
+    return whole
+
+
+def run(given: argparse.Namespace, settings: Settings) -> int:
+    """Imported when asked for: `kith doctor` must be able to speak where a node could not even be imported."""
+    from storage.database_errors import DatabaseError
+    from storage.embedded.errors import EmbeddedPostgresError
+
+    try:
+        return dispatch(given, settings)
+    except (DatabaseError, EmbeddedPostgresError) as error:
+        raise RefusalError(str(error)) from None
+    except BaseExceptionGroup as group:
+        # trio wraps what a node raises; if it is nothing but errors of the world's, the first is the sentence.
+        found = leaves(group)
+        if all(isinstance(error, DatabaseError | EmbeddedPostgresError | RefusalError) for error in found):
+            raise RefusalError(str(found[0])) from None
+        logging.getLogger("kith").critical("the node crashed", exc_info=group)
+        return 1
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def dispatch(given: argparse.Namespace, settings: Settings) -> int:
+    command: str = given.command
+    if command == "serve":
+        from realtime.commands.serve import serve
+
+        return serve(settings)
+    if command == "doctor":
+        from realtime.commands.doctor import doctor
+
+        return doctor(settings)
+    if command == "reset":
+        from realtime.commands.reset import reset
+
+        return reset(settings, asked=given.yes)
+    from realtime.commands.schema import migrate_now, seed_now
+
+    return migrate_now(settings) if command == "migrate" else seed_now(settings)
+
+
+def say(sentence: str) -> None:
+    print(f"kith: {sentence}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

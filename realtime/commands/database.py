@@ -1,0 +1,59 @@
+"""Which database a command works on: the one that was named, the embedded one that runs, or one started for it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import trio
+
+from realtime.node_lock import NodeLock
+from realtime.settings import Settings
+from realtime.var_folder import check_disk, prepare_var
+from storage.database_errors import DatabaseAwayError
+from storage.embedded.cluster import Cluster, running_uri
+from storage.migrator import migrate
+
+log = logging.getLogger("kith.database")
+
+# A database in the next container takes a while to come up; an operator's typing error should not take long.
+PATIENCE_SECONDS = 20.0
+
+
+@contextmanager
+def embedded(settings: Settings) -> Iterator[Cluster]:
+    """The embedded PostgreSQL, running; stopped at the end, also when the start is broken off."""
+    cluster = Cluster(settings.var, report=log.info)
+    try:
+        cluster.start()
+        check_disk(cluster.home)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@contextmanager
+def command_database(settings: Settings) -> Iterator[str]:
+    """For commands beside the server: while it runs they share its database, else they start one and stop it."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    prepare_var(settings.var)
+    running = running_uri(settings.var)
+    with ExitStack() as stack:
+        if running is None:
+            stack.enter_context(NodeLock(settings.var))
+            running = stack.enter_context(embedded(settings)).uri
+        yield running
+
+
+async def bring_up_to_date(url: str) -> list[str]:
+    """Apply the migrations, waiting for a database that is not there yet."""
+    deadline = trio.current_time() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await migrate(url)
+        except DatabaseAwayError as error:
+            if trio.current_time() > deadline:
+                raise
+            log.warning("the database does not answer yet", extra={"reason": str(error)})
+            await trio.sleep(0.5)

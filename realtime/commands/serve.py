@@ -1,0 +1,110 @@
+"""`kith serve`: takes the lock and the port, brings up the database, runs the node, and ends all of it in order."""
+
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, closing
+from functools import partial
+
+import msgspec
+import trio
+
+from realtime.commands.database import bring_up_to_date, embedded
+from realtime.commands.stopping import (
+    SIGNALS,
+    StopRequestedError,
+    deliver_signals,
+    ignore_signals,
+    leave_at_once,
+    signals_kept,
+    stop_raises,
+    watch,
+)
+from realtime.listeners import base_url, open_listeners
+from realtime.node_lock import NodeLock
+from realtime.secret import settle_secret
+from realtime.settings import Settings
+from realtime.var_folder import prepare_var
+from storage.embedded.cluster import Cluster
+from storage.embedded.errors import EmbeddedPostgresError
+
+log = logging.getLogger("kith.serve")
+
+WATCH_SECONDS = 0.5
+
+
+def serve(settings: Settings) -> int:
+    """Run until a signal asks to stop; 0 when the stop was in order."""
+    with ExitStack() as stack:
+        stack.enter_context(stop_raises())
+        try:
+            return assemble(settings, stack)
+        except StopRequestedError as stop:
+            log.info("stopped before it was ready", extra={"signal": str(stop)})
+            return 0
+        finally:
+            # What is left are PostgreSQL's shutdown and the files, each with a bound of its own.
+            ignore_signals()
+            stack.close()
+
+
+def assemble(settings: Settings, stack: ExitStack) -> int:
+    """In the order of what is cheapest to refuse: folder, lock, port, and only then the database."""
+    prepare_var(settings.var)
+    lock = stack.enter_context(NodeLock(settings.var))
+    settings = settle_secret(settings)
+    listeners = [stack.enter_context(closing(listener)) for listener in open_listeners(settings.host, settings.port)]
+    cluster = None
+    if not settings.database_url:
+        cluster = stack.enter_context(embedded(settings))
+        settings = msgspec.structs.replace(settings, database_url=cluster.uri)
+    url = base_url(listeners)
+
+    def ready() -> None:
+        lock.note(url)
+        # The one line of stdout; whoever started us may have closed the other end.
+        with contextlib.suppress(OSError):
+            print(f"Kith is ready: {url}", flush=True)
+        log.info("ready", extra={"url": url})
+
+    # Imported only now: it pulls in every part of a node, which a refusal need not wait for.
+    from realtime.main import serve as serve_node
+
+    with signals_kept():
+        trio.run(run_node, settings, cluster, partial(serve_node, settings, listeners, ready))
+    return 0
+
+
+async def run_node(settings: Settings, cluster: Cluster | None, node: Callable[[], Awaitable[None]]) -> None:
+    """The node beside the two that watch over it: the signals, and the life of the embedded PostgreSQL."""
+
+    def in_haste() -> None:
+        if cluster is not None:
+            cluster.stop()
+        leave_at_once()
+
+    async with trio.open_nursery() as watchers:
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            deliver_signals()
+            with trio.CancelScope() as life:
+                watchers.start_soon(watch, signals, life.cancel, in_haste)
+                for name in await bring_up_to_date(settings.database_url):
+                    log.info("migrated", extra={"migration": name})
+                if cluster is not None:
+                    watchers.start_soon(keep_alive, cluster)
+                await node()
+            watchers.cancel_scope.cancel()
+
+
+async def keep_alive(cluster: Cluster) -> None:
+    """Start PostgreSQL again after its process was killed, as an operator's init would."""
+    while True:
+        await trio.sleep(WATCH_SECONDS)
+        if cluster.alive:
+            continue
+        log.error("PostgreSQL has gone and is started again")
+        try:
+            # Not abandoned on cancel: a half-started PostgreSQL could not be stopped afterwards.
+            await trio.to_thread.run_sync(cluster.revive)
+        except EmbeddedPostgresError as error:
+            log.error("PostgreSQL does not come back", extra={"reason": str(error)})

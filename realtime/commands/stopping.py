@@ -1,0 +1,89 @@
+"""What the signals mean: the first asks for an ordered stop, a later second one for haste.
+
+A terminal sends Ctrl-C to the whole group and make passes SIGTERM on, so one wish may arrive twice within a second.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import trio
+
+log = logging.getLogger("kith.stop")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_WISH_SECONDS = 1.0
+# The drain of a node has 10 s in all; the last of them belongs to PostgreSQL's shutdown.
+DRAIN_SECONDS = 9.0
+
+
+class StopRequestedError(BaseException):
+    """A signal came while nothing ran yet that could be drained."""
+
+
+@contextmanager
+def stop_raises() -> Iterator[None]:
+    """While a node is being put together: leave by an exception, through every `finally` on the way.
+
+    The handlers come off at the first signal, so that what these do is not broken off by a second one.
+    """
+
+    def leave(number: int, _: FrameType | None) -> None:
+        ignore_signals()
+        raise StopRequestedError(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, leave) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if all(signal.getsignal(number) is leave for number in SIGNALS):
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """From here on the stop is under way and bounded; a handler and not SIG_IGN, which children would inherit."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Around trio.run: hold signals back until the node listens for them, and let late ones do nothing.
+
+    An exception out of a handler must not hit the scheduler, and a signal in those milliseconds must not get lost.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    ignore_signals()
+    try:
+        yield
+    finally:
+        deliver_signals()
+
+
+def deliver_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+async def watch(signals: AsyncIterator[int], drain: Callable[[], None], in_haste: Callable[[], None]) -> None:
+    """Call `drain` at the first signal; `in_haste` at one that is no echo of it, or when the drain takes too long."""
+    first = await anext(signals)
+    asked_at = trio.current_time()
+    log.info("stopping", extra={"signal": signal.Signals(first).name})
+    drain()
+    with trio.move_on_at(asked_at + DRAIN_SECONDS):
+        async for number in signals:
+            if trio.current_time() - asked_at > SAME_WISH_SECONDS:
+                log.warning("stopping in haste", extra={"signal": signal.Signals(number).name})
+                in_haste()
+                return
+    log.error("the node did not stop in time", extra={"seconds": DRAIN_SECONDS})
+    in_haste()
+
+
+def leave_at_once() -> None:
+    """End without unwinding: what was acknowledged is on disk, and nothing else is owed to anybody."""
+    os._exit(1)
