@@ -1,7 +1,7 @@
 """The contract between a transport and a session: what each side may call on the other, all of it synchronous.
 
-Rules both transports keep (tests/gateway/test_contract.py): `Peer.text` comes in order and never after `lost`; `lost` comes exactly
-once and never from inside a call that the session itself makes on its link.
+Rules both transports keep (tests/gateway/test_contract.py): `Peer.text` comes in order and never after `lost`; `lost`
+comes exactly once and never from inside a call that the session itself makes on its link.
 """
 
 import enum
@@ -25,6 +25,7 @@ class LostReason(enum.Enum):
     SLOW = "slow"  # the outbox passed its hard bound (4001)
     SHED = "shed"  # unauthenticated and in the way of newcomers (4003)
     CLOSED = "closed"  # the session itself called close()
+    FAULT = "fault"  # the session raised (1011)
     STOPPED = "stopped"  # the gateway is closing
 
 
@@ -70,7 +71,8 @@ class Peer(Protocol):
 
 
 class UpgradeRequest(msgspec.Struct, frozen=True):
-    """A valid WebSocket upgrade, before it is answered. Repeated headers are joined with a comma, credentials never repeat."""
+    """A valid WebSocket upgrade, before it is answered. Repeated headers are joined with a comma, credentials never
+    repeat."""
 
     path: str
     query: str
@@ -98,7 +100,8 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Reception(Protocol):
-    """The door: decides on an upgrade before the 101. Must not block; what needs a query is decided after the upgrade."""
+    """The door: decides on an upgrade before the 101. Must not block; what needs a query is decided after the
+    upgrade."""
 
     def upgrade(self, request: UpgradeRequest) -> Admitted | Refused:
         """Look at credentials and path only."""

@@ -1,9 +1,10 @@
 """The outbox: the bounded, classed send queue of one connection, sans-IO. Knows no socket and no clock.
 
-Two bounds, in bytes. At or over the soft one only DURABLE frames queue: waiting EPHEMERAL ones are thrown out, a COUNTER may take the place of
-an older value of its key. A frame that comes when the hard one is reached throws everything out: the connection has to go, and its cursor
-brings the client back. Bounds are compared before a frame is added, so one large answer always fits into an empty outbox,
-and the memory of a connection is at most the hard bound plus one frame.
+Two bounds, in bytes. At or over the soft one only DURABLE frames queue: waiting EPHEMERAL ones are thrown out, a
+COUNTER may take the place of an older value of its key. A frame that comes when the hard one is reached throws
+everything out: the connection has to go, and its cursor brings the client back. Bounds are compared before a frame is
+added, so one large answer always fits into an empty outbox, and the memory of a connection is at most the hard bound
+plus one frame.
 """
 
 import enum
@@ -43,7 +44,10 @@ def wire_of(frame: Frame) -> bytes:
 
 
 class Outbox:
-    """Frames in; chunks of bytes out. Control frames overtake waiting frames, never the rest of a chunk begun."""
+    """Frames in; chunks of bytes out. Control frames overtake waiting frames, never the rest of a chunk begun.
+
+    `queued_bytes` is everything that the socket has not taken, so zero means empty.
+    """
 
     __slots__ = (
         "_bounds",
@@ -54,6 +58,7 @@ class Outbox:
         "_flying",
         "_frames",
         "_last",
+        "_pong",
         "_urgent",
         "queued_bytes",
     )
@@ -66,7 +71,8 @@ class Outbox:
         self._counters: dict[str, int] | None = None  # key -> place in _frames
         self._chunk: bytes | memoryview = b""  # handed out, not wholly sent
         self._flying = _NOTHING  # the frames of the chunk
-        self._urgent = b""  # at most one pong and one ping
+        self._urgent = b""  # the 101, a ping
+        self._pong = b""
         self._last = b""  # the close frame: nothing comes after it
         self.queued_bytes = 0
 
@@ -122,7 +128,9 @@ class Outbox:
 
     def _place_counters(self) -> None:
         if self._counters is not None:
-            places = {f.key: place for place, f in enumerate(self._frames) if f.frame_class is COUNTER and f.key is not None}
+            places = {
+                f.key: place for place, f in enumerate(self._frames) if f.frame_class is COUNTER and f.key is not None
+            }
             self._counters = places or None
 
     def drop_all(self) -> None:
@@ -134,13 +142,15 @@ class Outbox:
         self._ephemerals = 0
         self._counters = None
 
+    def overtake(self, wire: bytes) -> None:
+        """Bytes that go before everything queued: the 101, a ping. The caller keeps them few."""
+        self._urgent += wire
+        self.queued_bytes += len(wire)
+
     def pong(self, wire: bytes) -> None:
         """Only the answer to the latest ping is kept (RFC 6455 5.5.3), so pings without reads queue nothing."""
-        self._urgent = wire
-
-    def ping(self, wire: bytes) -> None:
-        """Queued behind a waiting pong; the sweep sends at most one per silence."""
-        self._urgent += wire
+        self.queued_bytes += len(wire) - len(self._pong)
+        self._pong = wire
 
     def finish(self, before: Frame | None, close_frame: bytes) -> None:
         """What is queued, `before`, the close frame, and nothing more; `before` is above every bound."""
@@ -148,17 +158,14 @@ class Outbox:
             self._frames.append(before)
             self.queued_bytes += len(wire_of(before))
         self._last = close_frame
-
-    @property
-    def empty(self) -> bool:
-        return not (self._frames or self._chunk or self._urgent or self._last)
+        self.queued_bytes += len(close_frame)
 
     def chunk(self) -> bytes | memoryview:
         """What to offer to the socket next; the same again until `sent` has been told of all of it."""
         if self._chunk:
             return self._chunk
         frames = self._frames
-        if len(frames) == 1 and not self._urgent and not self._last:  # the usual tick: one frame, not copied
+        if len(frames) == 1 and len(frames[0].wire) == self.queued_bytes:  # the usual tick: one frame, not copied
             self._flying = frames
             self._frames = []
             self._ephemerals = 0
@@ -181,19 +188,18 @@ class Outbox:
         self._flying = flying
         del self._frames[:taken]
         self._place_counters()
-        if self._urgent:
-            parts.insert(0, self._urgent)
-            self.queued_bytes += len(self._urgent)
-            self._urgent = b""
+        if self._urgent or self._pong:
+            parts.insert(0, self._urgent + self._pong)
+            self._urgent = self._pong = b""
         if self._last and not self._frames:
             parts.append(self._last)
-            self.queued_bytes += len(self._last)
             self._last = b""
         chunk = self._chunk = b"".join(parts)
         return chunk
 
     def sent(self, count: int) -> Sequence[Frame]:
-        """The socket took so many bytes of the chunk. Returns the chunk's frames once all of them are with the kernel."""
+        """The socket took so many bytes of the chunk. Returns the chunk's frames once all of them are with the
+        kernel."""
         self.queued_bytes -= count
         if count == len(self._chunk):
             flown = self._flying

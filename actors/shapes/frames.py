@@ -1,4 +1,5 @@
-"""The frame: one encoded event or answer on its way to sockets, and the class that decides its fate when a socket is slow."""
+"""The frame: one encoded event or answer on its way to sockets, and the class that decides its fate when a socket is
+slow."""
 
 import enum
 
@@ -19,7 +20,8 @@ EPHEMERAL = FrameClass.EPHEMERAL
 class Frame:
     """JSON text, encoded once and shared by every socket it goes to.
 
-    A plain class with slots, because one is made per answer: a msgspec struct would do, but `wire` is written later by the edge.
+    A plain class with slots, because one is made per answer: a msgspec struct would do, but `wire` is written later by
+    the edge.
     """
 
     __slots__ = ("born", "frame_class", "key", "payload", "wire")

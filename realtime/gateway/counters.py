@@ -27,6 +27,7 @@ class GatewayCounters:
         self.short_sends = 0
         self.pings_sent = 0
         self.resets = 0  # sockets we had to reset: a goodbye that was not taken in time
+        self.http_write_timeouts = 0  # HTTP clients that stopped reading
         self.accept_errors: Counter[str] = Counter()  # by errno name
         self.peer_errors = 0  # exceptions out of a session: bugs, logged
         self.dropped: list[int] = [0] * len(FrameClass)  # by class; shared with every outbox

@@ -1,4 +1,5 @@
-"""Deadlines of all connections in buckets of one sweep's width: one timer for the node instead of one per connection."""
+"""Deadlines of all connections in buckets of one sweep's width: one timer for the node instead of one per
+connection."""
 
 from typing import Protocol
 
@@ -15,7 +16,8 @@ class Timed(Protocol):
 
 
 class Deadlines:
-    """Each item stands in at most one bucket. Setting and clearing cost a set operation; a sweep touches only what is due."""
+    """Each item stands in at most one bucket. Setting and clearing cost a set operation; a sweep touches only what is
+    due."""
 
     def __init__(self, width_seconds: float, now: float) -> None:
         self._width = width_seconds

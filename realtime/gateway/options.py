@@ -10,7 +10,9 @@ from realtime.outbox import Bounds
 class GatewayOptions(msgspec.Struct, frozen=True):
     """Every bound of the gateway. `0` switches a cap off where the comment says so."""
 
-    transport: str = "auto"  # auto | epoll | portable; auto takes epoll where the system has it and TLS is not asked for
+    transport: str = (
+        "auto"  # auto | epoll | portable; auto takes epoll where the system has it and TLS is not asked for
+    )
     websocket_paths: tuple[str, ...] = ("/ws", "/api/v1/ws", "/api/v1/ws/notifications")
     trusted_proxies: tuple[str, ...] = ()  # CIDRs whose PROXY header and X-Forwarded-For are believed
     tls: ssl.SSLContext | None = None  # portable transport only

@@ -1,15 +1,17 @@
-"""RFC 6455 frames: bytes in, messages and control frames out; payloads in, bytes out. Knows no socket and never raises for input.
+"""RFC 6455 frames: bytes in, messages and control frames out; payloads in, bytes out. Knows no socket and never raises
+for input.
 
 Theory. A connection carries frames. A data message is one frame, or a first frame without FIN and continuations of
-which the last has FIN. Control frames (close, ping, pong) are whole and may stand between the fragments. So the decoder is in one of
-three states, and a frame's opcode decides what happens:
+which the last has FIN. Control frames (close, ping, pong) are whole and may stand between the fragments. So the decoder
+is in one of three states, and a frame's opcode decides what happens:
 
     state     text, binary        continuation        ping, pong    close
     BETWEEN   begins a message    violation           told          told, then OVER
     WITHIN    violation           goes on, or ends    told          told, then OVER
     OVER      (everything after a close frame or a violation is thrown away)
 
-What a header says is judged before its payload is waited for, so an oversized frame is refused at its 14th byte at the latest.
+What a header says is judged before its payload is waited for, so an oversized frame is refused at its 14th byte at the
+latest.
 """
 
 import codecs
@@ -82,7 +84,9 @@ class Decoder:
         self._rules = rules
         self._held: bytearray | None = None  # bytes of a frame that is not whole yet
         self._need = 0  # how many must be held before it is worth looking again
-        self._message: bytearray | None = None  # the fragments so far; a bytearray, for a million empty fragments cost nothing
+        self._message: bytearray | None = (
+            None  # the fragments so far; a bytearray, for a million empty fragments cost nothing
+        )
         self._message_opcode = 0
         self._utf8: codecs.IncrementalDecoder | None = None
         self._quick = rules.masked and rules.limit_bytes > 0xFFFF
@@ -174,7 +178,9 @@ class Decoder:
             return Violation(CloseCode.PROTOCOL_ERROR, "masked by the wrong side, or not masked")
         if opcode & CONTROL_BIT:
             if not first & FIN or second & 0x7F > MAX_CONTROL_BYTES:
-                return Violation(CloseCode.PROTOCOL_ERROR, "a control frame that is fragmented or longer than 125 bytes")
+                return Violation(
+                    CloseCode.PROTOCOL_ERROR, "a control frame that is fragmented or longer than 125 bytes"
+                )
         elif (opcode == Opcode.CONTINUATION) is (self._message is None):
             return Violation(CloseCode.PROTOCOL_ERROR, "a continuation without a beginning, or a second beginning")
         elif opcode == Opcode.BINARY and not self._rules.binary:

@@ -1,7 +1,8 @@
 """The opening handshake: request heads in, upgrades or refusals out; for both sides. Does not decide who may enter.
 
-A head that asks for an upgrade is read strictly, because the bytes after it change their meaning: whoever smuggles a request past a
-proxy does it with lengths that two readers understand differently. Any other head is only looked at; the HTTP server judges it.
+A head that asks for an upgrade is read strictly, because the bytes after it change their meaning: whoever smuggles a
+request past a proxy does it with lengths that two readers understand differently. Any other head is only looked at; the
+HTTP server judges it.
 """
 
 import base64
@@ -52,12 +53,16 @@ class BadUpgrade(NamedTuple):
     reason: str
 
 
-def find_head(data: bytes | bytearray) -> Head | None:
-    """The head at the start of `data`, None while it is not whole. A first line that is no HTTP gives empty fields."""
+def find_head(data: bytes | bytearray, searched: int = 0) -> Head | None:
+    """The head at the start of `data`, None while it is not whole. A first line that is no HTTP gives empty fields.
+
+    `searched` bytes were looked at before in vain: a head that comes byte by byte must not be searched whole at each of
+    them.
+    """
     start = 0
     while data[start : start + 2] == b"\r\n":  # RFC 9112: empty lines before a request are skipped
         start += 2
-    end = _END_OF_HEAD.search(data, start)
+    end = _END_OF_HEAD.search(data, max(start, searched - 3))
     if end is None:
         return None
     first, *lines = bytes(data[start : end.start()]).split(b"\n")
@@ -197,7 +202,8 @@ class Answer(NamedTuple):
 
 
 def client_answer(data: bytes | bytearray) -> Answer | None:
-    """The answer's head, None while it is not whole. The caller compares `sec-websocket-accept` with `accept_for(key)`."""
+    """The answer's head, None while it is not whole. The caller compares `sec-websocket-accept` with
+    `accept_for(key)`."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return None

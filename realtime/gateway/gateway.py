@@ -1,0 +1,124 @@
+"""The gateway of a node: one port for WebSockets and HTTP, by whichever transport the system has."""
+
+import logging
+import socket
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import trio
+from hypercorn.typing import ASGIFramework
+
+from actors.shapes.frames import Frame
+from realtime.gateway.admission import Admission
+from realtime.gateway.counters import GatewayCounters
+from realtime.gateway.deadlines import Deadlines
+from realtime.gateway.descriptors import raise_descriptor_limit
+from realtime.gateway.doorway import Doorway
+from realtime.gateway.edge import Edge
+from realtime.gateway.http_side import HttpSide, no_app
+from realtime.gateway.options import GatewayOptions
+from realtime.gateway.refusals import Refusals
+from realtime.link import Link, Reception
+from realtime.wire.close import CloseCode
+
+_log = logging.getLogger("kith.gateway")
+
+
+class Timekeeping:
+    """The clocks handed in: monotonic seconds, wall time as text for error bodies, and where delivery latencies go."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        timestamp: Callable[[], str],
+        observe: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self.clock = clock
+        self.timestamp = timestamp
+        self.observe = observe
+
+
+class Gateway:
+    """Made once; `serve` runs until `aclose`."""
+
+    def __init__(
+        self, reception: Reception, options: GatewayOptions, time: Timekeeping, app: ASGIFramework | None = None
+    ) -> None:
+        self.options = options
+        self.counters = GatewayCounters()
+        self._time = time
+        room = max(1, raise_descriptor_limit() - options.descriptor_reserve)
+        self.admission = Admission(options, self.counters, time.clock, min(options.max_connections, room))
+        self._doorway = Doorway(reception, options, self.counters, self.admission, Refusals(time.timestamp))
+        self._deadlines = Deadlines(options.sweep_seconds, time.clock())
+        self._http = HttpSide(app or no_app(), options, self.counters, self.admission)
+        self._edge = Edge(self._doorway, self._deadlines, time.clock, time.observe, self._http.take)
+        self._scope = trio.CancelScope()
+        self._quiet = trio.Event()  # stopping, and the last WebSocket is gone
+
+    async def serve(
+        self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve on these listening sockets, which the gateway closes when it stops accepting."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._http.run)
+                with self._scope:
+                    async with trio.open_nursery() as edge_nursery:
+                        for listener in listeners:
+                            self._edge.listen(listener)
+                        edge_nursery.start_soon(self._edge.run)
+                        edge_nursery.start_soon(self._edge.write)
+                        edge_nursery.start_soon(self._sweep)
+                        task_status.started()
+        finally:
+            self._edge.stop()
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(self.options.sweep_seconds)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Everything whose time has come: heartbeats, hellos, goodbyes, heads."""
+        now = self._time.clock()
+        self._edge.now = now
+        self._deadlines.sweep(now)
+        self._edge.swept(now)
+        if self._doorway.draining and not self.counters.websockets:
+            self._quiet.set()
+
+    def links(self) -> Iterable[Link]:
+        """A snapshot of all WebSockets."""
+        return self._edge.links()
+
+    def stop_accepting(self) -> None:
+        """No new connections; upgrades on old ones are answered 503."""
+        self._doorway.draining = True
+        self._edge.stop_accepting()
+
+    def going_away(
+        self, frame_for: Callable[[Link], Frame | None], most: int | None = None, code: int = CloseCode.RESTART
+    ) -> int:
+        """Tell up to `most` links to go, each with its own frame before the close; returns how many are left.
+
+        The caller staggers: a thousand clients that come back at once are a storm somewhere else.
+        """
+        links = [link for link in self._edge.links() if link.is_open]
+        for link in links[:most]:
+            link.close(code, "going away", frame_for(link))
+        return len(links) - len(links[:most])
+
+    async def aclose(self, seconds: float) -> None:
+        """Wait for goodbyes and requests for at most so long, then cut."""
+        self.stop_accepting()
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._http.drain, seconds)
+                await self._quiet.wait()
+        await self._http.drain(0)
+        self._scope.cancel()
+
+
+def epoll_is_here() -> bool:
+    return sys.platform == "linux"
