@@ -92,8 +92,7 @@ def _send(session: "Session", payload: SendPayload, ref: Ref) -> None:
 def _read(session: "Session", conversation_id: str, command: ConversationCommand, ref: Ref) -> None:
     """Reads pay the bucket of requests, as their HTTP twins do."""
     gate = session.gate
-    limits = "normal" if session.bucket is None or session.bucket.capacity < 1e9 else "load"
-    gate.limiter.take(Limit.REQUESTS, session.user_id, limits).check()
+    gate.limiter.take(Limit.REQUESTS, session.user_id, session.limits).check()
     gate.conversations.tell(conversation_of(conversation_id), command, Reply(session, ref))
 
 

@@ -28,10 +28,10 @@ from actors.rules.bucket import TokenBucket
 from actors.rules.payloads import fault
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.frames import Frame
-from actors.shapes.ids import LoginId, SocketId, UserId
+from actors.shapes.ids import ConversationId, LoginId, SocketId, UserId
 from actors.shapes.payloads import HelloPayload
 from actors.shapes.times import iso
-from actors.shapes.users import Connect, Connected, Disconnect, Ending
+from actors.shapes.users import Connect, Connected, Disconnect, Ending, Limits
 from actors.tokens import Claims
 from realtime.inbound import COMMANDS, decode_head, decode_loosely
 from realtime.gate import Gate
@@ -71,7 +71,7 @@ class ConnectedPayload(msgspec.Struct):
 class CaughtUpPayload(msgspec.Struct):
     cursor: str | None
     epoch: str
-    heads: dict[str, int]
+    heads: dict[ConversationId, int]
     user_rev: int
     reload: tuple[str, ...]
 
@@ -85,7 +85,7 @@ class ConnectedFrame(msgspec.Struct, omit_defaults=True):
 class Session:
     """Both ends of one connection: the transport's peer, and the socket that the user's actor delivers to."""
 
-    __slots__ = ("_bad", "_early", "_hello_ref", "bucket", "claims", "gate", "id", "link", "state")
+    __slots__ = ("_bad", "_early", "_hello_ref", "bucket", "claims", "gate", "id", "limits", "link", "state")
 
     def __init__(self, gate: Gate, link: Link, claims: Claims | None) -> None:
         self.gate = gate
@@ -94,6 +94,7 @@ class Session:
         self.id = SocketId(next(gate.socket_ids))
         self.state = State.WAITING
         self.bucket: TokenBucket | None = None  # of messages; the user's, shared by all his connections on this node
+        self.limits: Limits = "normal"
         self._early: list[bytes] | None = None
         self._bad: list[float] | None = None
         self._hello_ref: Ref = None
@@ -146,9 +147,10 @@ class Session:
             return
         self.state = State.READY
         gate = self.gate
-        self.bucket = gate.limiter.bucket(Limit.MESSAGES, self.user_id, value.user.limits)
+        self.limits = value.user.limits
+        self.bucket = gate.limiter.bucket(Limit.MESSAGES, self.user_id, self.limits)
         self._say_connected(self._hello_ref, value.unread_notifications)
-        caught_up = CaughtUpPayload(None, gate.epoch, {**value.heads}, value.user.rev, ())
+        caught_up = CaughtUpPayload(None, gate.epoch, value.heads, value.user.rev, ())
         self.link.send(event_frame("caught_up", caught_up))
         early, self._early = self._early, None
         for payload in early or ():

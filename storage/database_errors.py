@@ -1,12 +1,28 @@
 """What can go wrong with PostgreSQL, told by whose fault it is; knows nothing of the driver."""
 
 
-class DatabaseError(Exception):
-    """The root of the errors below."""
+from typing import ClassVar
+
+from actors.shapes.errors import ErrorCode, KithError
+
+
+class DatabaseError(KithError):
+    """The root of the errors below. What crosses the wire is the code's own text; `str()` is for logs."""
+
+    CODE: ClassVar[ErrorCode] = ErrorCode.DATABASE_ERROR
+
+    def __init__(self, text: str) -> None:
+        super().__init__(self.CODE)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class DatabaseAwayError(DatabaseError):
     """The world's fault: no connection, or it was lost; whether the statement took effect is not known."""
+
+    CODE = ErrorCode.UNAVAILABLE
 
 
 class StatementFailedError(DatabaseError):
