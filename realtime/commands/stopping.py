@@ -71,15 +71,16 @@ def deliver_signals() -> None:
 async def watch(signals: AsyncIterator[int], drain: Callable[[], None], in_haste: Callable[[], None]) -> None:
     """Call `drain` at the first signal; `in_haste` at one that is no echo of it, or when the drain takes too long."""
     first = await anext(signals)
-    asked_at = trio.current_time()
     log.info("stopping", extra={"signal": signal.Signals(first).name})
     drain()
-    with trio.move_on_at(asked_at + DRAIN_SECONDS):
-        async for number in signals:
-            if trio.current_time() - asked_at > SAME_WISH_SECONDS:
-                log.warning("stopping in haste", extra={"signal": signal.Signals(number).name})
-                in_haste()
-                return
+    with trio.move_on_after(SAME_WISH_SECONDS):
+        async for _ in signals:
+            pass
+    with trio.move_on_after(DRAIN_SECONDS - SAME_WISH_SECONDS):
+        second = await anext(signals)
+        log.warning("stopping in haste", extra={"signal": signal.Signals(second).name})
+        in_haste()
+        return
     log.error("the node did not stop in time", extra={"seconds": DRAIN_SECONDS})
     in_haste()
 
