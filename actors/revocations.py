@@ -1,0 +1,40 @@
+"""The logins revoked lately: their access tokens still have a valid signature, and must not be taken any more."""
+
+from collections import deque
+from collections.abc import Iterable
+
+from actors.ports import AccountStore, Clock
+from actors.shapes.ids import LoginId
+from actors.shapes.times import Seconds, WallTime
+
+
+class RevokedLogins:
+    """The port `Revocations`: each login is kept as long as an access token of it could live, and no longer."""
+
+    def __init__(self, clock: Clock, token_lifetime: Seconds) -> None:
+        self._clock = clock
+        self._lifetime = token_lifetime
+        self._until: dict[LoginId, Seconds] = {}
+        self._order: deque[tuple[Seconds, LoginId]] = deque()
+
+    def add(self, logins: Iterable[LoginId]) -> None:
+        now = self._clock.monotonic()
+        while self._order and self._order[0][0] <= now:
+            until, login = self._order.popleft()
+            if self._until.get(login) == until:
+                del self._until[login]
+        for login in logins:
+            until = Seconds(now + self._lifetime)
+            self._until[login] = until
+            self._order.append((until, login))
+
+    def __contains__(self, login: LoginId) -> bool:
+        return login in self._until
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    async def load(self, store: AccountStore) -> None:
+        """At the start: those that were revoked while another process, or the one before this, was serving."""
+        since = WallTime(self._clock.now() - round(self._lifetime * 1000))
+        self.add(await store.revoked_since(since))

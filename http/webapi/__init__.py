@@ -1,0 +1,1 @@
+"""The web application: parse, ask an actor or a query, answer."""

@@ -1,0 +1,217 @@
+"""Signing up, signing in, staying in and leaving: the routes under `/auth` that hand out and take back tokens."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from actors.limiter import Limit
+from actors.rules.accounts import (
+    PASSWORD_LONGEST_BYTES,
+    check_email,
+    check_password,
+    check_username,
+    username_from_email,
+)
+from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.ids import LoginId, UserId
+from actors.shapes.times import WallTime
+from actors.shapes.users import (
+    Account,
+    ChangePassword,
+    CloseLogins,
+    Credentials,
+    NewLogin,
+    OpenLogin,
+    Register,
+    RotateLogin,
+)
+from actors.tokens import hash_refresh_token, new_refresh_token
+from webapi.answers import Answer
+from webapi.call import Call
+from webapi.routing import Access, Route
+
+_AGENT_SHOWN: Final = 200
+
+
+class Registration(Struct, frozen=True):
+    email: str
+    password: str
+    username: str | None = None
+
+
+class SignIn(Struct, frozen=True):
+    email: str
+    password: str
+
+
+class Refresh(Struct, frozen=True):
+    refresh_token: str
+
+
+class SignOut(Struct, frozen=True):
+    refresh_token: str | None = None
+
+
+class NewPassword(Struct, frozen=True):
+    current_password: str
+    new_password: str
+
+
+class SignedIn(Struct, frozen=True):
+    """What registering, signing in and refreshing answer."""
+
+    user_id: UserId
+    username: str
+    email: str
+    access_token: str
+    token: str  # the same: older clients read it under this name
+    refresh_token: str
+    token_type: str
+    expires_in: int  # seconds
+
+
+class EndedSessions(Struct, frozen=True):
+    ended_sessions: int
+
+
+async def register(call: Call) -> Answer:
+    body = await call.body(Registration)
+    email = check_email(body.email)
+    chosen = body.username is not None
+    username = check_username(body.username) if body.username is not None else username_from_email(email)
+    password = check_password(body.password)
+    # Only now: whoever mistypes an e-mail has not used up his ten registrations.
+    call.pay_by_address(Limit.REGISTRATIONS)
+    password_hash = await call.services.passwords.hash(password)
+    login, refresh_token = _new_login(call)
+    id = UserId(call.services.new_id())
+    command = Register(email, username, chosen, password_hash, login)
+    account = await call.services.users.ask(id, command, call.services.options.ask_timeout)
+    return Answer(_signed_in(call, account, login.id, refresh_token), 201)
+
+
+async def login(call: Call) -> Answer:
+    """An unknown e-mail, a wrong password and a deleted account answer alike and take alike."""
+    body = await call.body(SignIn)
+    call.pay_by_address(Limit.LOGINS)
+    found = await call.services.accounts.credentials(body.email)
+    if found is not None and found.status == "deleted":
+        found = None
+    await _check_password(call, body.password, found)
+    assert found is not None
+    if found.status != "active":
+        raise KithError(ErrorCode.FORBIDDEN, "This account is suspended")
+    login, refresh_token = _new_login(call)
+    user = found.account.user_id
+    account = await call.services.users.ask(user, OpenLogin(login), call.services.options.ask_timeout)
+    return Answer(_signed_in(call, account, login.id, refresh_token))
+
+
+async def refresh(call: Call) -> Answer:
+    """Spends the token for a new one. A token that was spent before ends the whole login: two hold it."""
+    body = await call.body(Refresh)
+    spent = hash_refresh_token(body.refresh_token)
+    owner = await call.services.accounts.login_of_token(spent)
+    if owner is None:
+        raise KithError(ErrorCode.INVALID_TOKEN)
+    user, login_id = owner
+    refresh_token = new_refresh_token()
+    command = RotateLogin(login_id, spent, hash_refresh_token(refresh_token), _refresh_expiry(call))
+    account: Account | None = await call.services.users.ask(user, command, call.services.options.ask_timeout)
+    if account is None:
+        raise KithError(ErrorCode.INVALID_TOKEN)
+    return Answer(_signed_in(call, account, login_id, refresh_token))
+
+
+async def logout(call: Call) -> Answer:
+    """Ends the login of the access token or of the refresh token: who has only the latter must get out, too."""
+    body = await call.optional_body(SignOut)
+    if body.refresh_token is not None:
+        owner = await call.services.accounts.login_of_token(hash_refresh_token(body.refresh_token))
+    else:
+        claims = call.services.tokens.verify(_bearer(call), call.now)
+        owner = (claims.user_id, claims.login_id)
+    if owner is None:
+        raise KithError(ErrorCode.INVALID_TOKEN)
+    user, login_id = owner
+    await call.services.users.ask(user, CloseLogins([login_id]), call.services.options.ask_timeout)
+    return Answer(None, 204)
+
+
+async def change_password(call: Call) -> Answer:
+    """Ends every other login of this account."""
+    body = await call.body(NewPassword)
+    call.pay_by_address(
+        Limit.LOGINS
+    )  # it answers whether a password is right, so it is a login to whoever stole a token
+    await _check_password(call, body.current_password, await call.services.accounts.credentials_of(call.me))
+    try:
+        password = check_password(body.new_password)
+    except KithError as weak:
+        raise KithError(weak.code, details={"field": "new_password"}) from None
+    command = ChangePassword(await call.services.passwords.hash(password), keep=call.caller.login_id)
+    ended = await call.services.users.ask(call.me, command, call.services.options.ask_timeout)
+    return Answer(EndedSessions(len(ended)))
+
+
+def _bearer(call: Call) -> str:
+    authorization = call.request.headers.get("Authorization", "")
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise KithError(ErrorCode.MISSING_AUTH_HEADER)
+    return token.strip()
+
+
+async def _check_password(call: Call, password: str, credentials: Credentials | None) -> None:
+    known = None if credentials is None else credentials.password_hash
+    if len(password) > PASSWORD_LONGEST_BYTES:
+        password = ""  # nobody has it; hashing it would be work for whoever sends a megabyte
+    try:
+        kept = check_password(password)
+    except KithError:
+        kept, known = password[:1], None
+    if not await call.services.passwords.verify(kept, known):
+        raise KithError(ErrorCode.INVALID_CREDENTIALS)
+
+
+def _new_login(call: Call) -> tuple[NewLogin, str]:
+    """A login that begins now, and the refresh token of which it keeps only the hash."""
+    refresh_token = new_refresh_token()
+    agent = call.request.headers.get("User-Agent", "").replace("\x00", "")[:_AGENT_SHOWN] or None
+    login = NewLogin(
+        LoginId(call.services.new_id()),
+        hash_refresh_token(refresh_token),
+        agent,
+        call.address or None,
+        call.now,
+        _refresh_expiry(call),
+    )
+    return login, refresh_token
+
+
+def _refresh_expiry(call: Call) -> WallTime:
+    return WallTime(call.now + round(call.services.options.refresh_lifetime * 1000))
+
+
+def _signed_in(call: Call, account: Account, login: LoginId, refresh_token: str) -> SignedIn:
+    tokens = call.services.tokens
+    access_token = tokens.issue(account.user_id, login, call.now)
+    return SignedIn(
+        account.user_id,
+        account.username,
+        account.email,
+        access_token,
+        access_token,
+        refresh_token,
+        "bearer",
+        int(tokens.lifetime),
+    )
+
+
+ROUTES: Final = (
+    Route("POST", "/auth/register", register, Access.ANONYMOUS),
+    Route("POST", "/auth/login", login, Access.ANONYMOUS),
+    Route("POST", "/auth/refresh", refresh, Access.ANONYMOUS),
+    Route("POST", "/auth/logout", logout, Access.ANONYMOUS),
+    Route("POST", "/auth/password", change_password),
+)

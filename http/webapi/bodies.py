@@ -1,0 +1,80 @@
+"""Turns a request's body into a typed struct, or into the error that names the field."""
+
+import re
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from actors.shapes.errors import ErrorCode, KithError, invalid
+from actors.shapes.ids import canonical
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$").search
+_MISSING: Final = re.compile(r"missing required field `([^`]+)`").search
+# The escape itself, not the text of one: an even number of backslashes before it are backslashes.
+_HAS_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
+
+
+@lru_cache(maxsize=64)
+def _decoder(kind: type[Body]) -> msgspec.json.Decoder[Body]:
+    return msgspec.json.Decoder(kind)
+
+
+def check_content_type(content_type: str | None) -> None:
+    kind, _, parameters = (content_type or "").partition(";")
+    kind = kind.strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise KithError(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    if charset not in ("", "utf-8", "utf8"):
+        raise KithError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Send UTF-8")
+
+
+def decode(data: bytes, kind: type[Body]) -> Body:
+    """Unknown fields are ignored; of a key given twice the last one counts. NaN is no JSON."""
+    try:
+        body: Body = _decoder(kind).decode(data)
+    except msgspec.ValidationError as error:
+        raise _mismatch(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise KithError(ErrorCode.INVALID_PAYLOAD, "The body is not JSON in UTF-8") from None
+    except RecursionError:
+        raise KithError(ErrorCode.INVALID_PAYLOAD, "The body is nested too deeply") from None
+    if _HAS_NUL(data):
+        _refuse_nul(body)
+    return body
+
+
+def uuid_of(text: str, field: str) -> str:
+    """The canonical form of an id that came in a body."""
+    known = canonical(text)
+    if known is None:
+        raise invalid(field, f"`{field}` is not a UUID")
+    return known
+
+
+def _mismatch(text: str) -> KithError:
+    """msgspec says `Expected `str`, got `int` - at `$.email``; the client is told the field apart."""
+    found = _PATH(text)
+    path = found[1] if found else ""
+    said = text[: found.start()] if found else text
+    missing = _MISSING(text)
+    if missing:
+        path = f"{path}.{missing[1]}" if path else missing[1]
+    if not path:
+        return KithError(ErrorCode.INVALID_PAYLOAD, "The body is not a JSON object of the expected form")
+    return invalid(path, f"`{path}`: {said}")
+
+
+def _refuse_nul(value: Any, path: str = "") -> None:
+    """PostgreSQL cannot store U+0000. In fields that nobody reads it does no harm."""
+    if isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _refuse_nul(getattr(value, name), f"{path}.{name}" if path else name)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            _refuse_nul(item, f"{path}[{number}]")
+    elif isinstance(value, str) and "\x00" in value:
+        raise invalid(path, f"`{path}` must not contain U+0000")

@@ -1,0 +1,14 @@
+"""The public keys by which anybody can check our access tokens."""
+
+from typing import Final
+
+from webapi.answers import Answer
+from webapi.call import Call
+from webapi.routing import Access, Route
+
+
+async def show_keys(call: Call) -> Answer:
+    return Answer(call.services.tokens.jwks(), headers=(("Cache-Control", "public, max-age=300"),))
+
+
+ROUTES: Final = (Route("GET", "/.well-known/jwks.json", show_keys, Access.OPEN),)

@@ -1,0 +1,103 @@
+"""Messages of one conversation: sending, and reading back."""
+
+import uuid
+from typing import Final
+
+from msgspec import Struct
+
+from actors.limiter import Limit
+from actors.shapes.conversations import ReadHistory, SendMessage
+from actors.shapes.errors import KithError, invalid
+from actors.shapes.ids import ClientId, MessageId, UserId
+from actors.shapes.messages import HISTORY_LIMIT, MENTIONS_LIMIT, MessagePage, MessageSent, MessageView
+from webapi.answers import Answer
+from webapi.bodies import uuid_of
+from webapi.call import Call
+from webapi.paging import DEFAULT_LIMIT, bad_query, choice_of, limit_of, number_of, read_seq_cursor, seq_cursor
+from webapi.routing import Route
+
+# A name of ours for ids that are made from an Idempotency-Key, so that no other use of UUIDs can meet them.
+_KEYS: Final = uuid.UUID("6f0d5f3e-4f0b-5c1e-9a53-0f2b8a6b7a11")
+
+
+class NewMessage(Struct, frozen=True):
+    """The payload of `message.send`; `idempotency_key` is another name of `client_id`."""
+
+    text: str
+    client_id: str | None = None
+    idempotency_key: str | None = None
+    after: str | None = None
+    reply_to: str | None = None
+    mentions: list[str] = []
+
+
+class MessageList(Struct, frozen=True):
+    items: list[MessageView]
+    next_cursor: str | None
+    has_more: bool
+
+
+async def send_message(call: Call) -> Answer:
+    body = await call.body(NewMessage)
+    if len(body.mentions) > MENTIONS_LIMIT:
+        raise invalid("mentions", f"at most {MENTIONS_LIMIT} mentions")
+    command = SendMessage(
+        sender=call.me,
+        client_id=_client_id(call, body),
+        text=body.text,
+        after=None if body.after is None else ClientId(uuid_of(body.after, "after")),
+        reply_to=None if body.reply_to is None else MessageId(uuid_of(body.reply_to, "reply_to")),
+        mentions=tuple(UserId(uuid_of(user, "mentions")) for user in body.mentions),
+    )
+    options = call.services.options
+    sent: MessageSent = await call.services.conversations.ask(call.conversation(), command, options.ask_timeout)
+    return Answer(sent, 200 if sent.duplicate else 201)
+
+
+async def list_messages(call: Call) -> Answer:
+    """Newest first; `order=asc` turns the page. The cursor goes on in the direction the list began."""
+    before, after = number_of(call.query, "before_seq"), number_of(call.query, "after_seq")
+    cursor = call.query.get("cursor")
+    if cursor:
+        direction, seq = read_seq_cursor(cursor)
+        before, after = (seq, None) if direction == "before" else (None, seq)
+    if before is not None and after is not None:
+        raise bad_query("after_seq", "`before_seq` or `after_seq`, not both")
+    command = ReadHistory(
+        reader=call.me,
+        limit=limit_of(call.query, DEFAULT_LIMIT, HISTORY_LIMIT),
+        before_seq=before,
+        after_seq=after,
+        ascending=choice_of(call.query, "order", ("asc", "desc"), "desc") == "asc",
+    )
+    options = call.services.options
+    page: MessagePage = await call.services.conversations.ask(call.conversation(), command, options.ask_timeout)
+    return Answer(MessageList(page.messages, _next(page, forwards=after is not None), page.has_more))
+
+
+def _next(page: MessagePage, forwards: bool) -> str | None:
+    if not page.has_more or not page.messages:
+        return None
+    seqs = [message.seq for message in page.messages]
+    return seq_cursor("after", max(seqs)) if forwards else seq_cursor("before", min(seqs))
+
+
+def _client_id(call: Call, body: NewMessage) -> ClientId:
+    """The caller's own, or one made of his Idempotency-Key, or a new one: then a repeat is another message."""
+    for field in ("client_id", "idempotency_key"):
+        given = getattr(body, field)
+        if given is not None:
+            return ClientId(uuid_of(given, field))
+    key = call.request.headers.get("Idempotency-Key")
+    if not key:
+        return ClientId(call.services.new_id())
+    try:
+        return ClientId(uuid_of(key, "Idempotency-Key"))
+    except KithError:
+        return ClientId(str(uuid.uuid5(_KEYS, f"{call.me}/{call.conversation()}/{key}")))
+
+
+ROUTES: Final = (
+    Route("POST", "/conversations/{conversation_id}/messages", send_message, limit=Limit.MESSAGES),
+    Route("GET", "/conversations/{conversation_id}/messages", list_messages),
+)

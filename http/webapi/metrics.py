@@ -1,0 +1,15 @@
+"""The node's numbers, for Prometheus."""
+
+from typing import Final
+
+from webapi.answers import Answer
+from webapi.call import Call
+from webapi.routing import Access, Route
+
+
+async def show_metrics(call: Call) -> Answer:
+    content_type, body = call.services.metrics.expose()
+    return Answer(body, content_type=content_type)
+
+
+ROUTES: Final = (Route("GET", "/metrics", show_metrics, Access.OPEN),)

@@ -1,0 +1,87 @@
+"""The table of routes: which handler answers what, who may call it and which bucket pays."""
+
+import enum
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import BaseConverter, Map, Rule
+
+from actors.limiter import Limit
+from actors.shapes.errors import ErrorCode, KithError
+from webapi.answers import Answer
+
+if TYPE_CHECKING:
+    from webapi.call import Call
+
+PREFIX: Final = "/api/v1"
+_UUID: Final = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+
+
+class Access(enum.Enum):
+    OPEN = "open"  # anybody, and no bucket pays
+    ANONYMOUS = "anonymous"  # anybody; the client's address pays
+    USER = "user"  # a valid access token; the user pays
+
+
+class Route(Struct, frozen=True):
+    method: str
+    path: str  # ids in braces, as in the documents; also the label of its metrics
+    handler: "Callable[[Call], Awaitable[Answer]]"
+    access: Access = Access.USER
+    limit: Limit = Limit.REQUESTS
+
+
+class _Id(BaseConverter):
+    """A UUID and nothing else, so that literal paths never meet parameters."""
+
+    regex = _UUID
+    part_isolating = True
+
+    def to_python(self, value: str) -> str:
+        return value.lower()
+
+
+class _UserId(_Id):
+    regex = f"me|{_UUID}"
+
+
+class RouteTable:
+    """Finds the route of a method and a path; the prefix may be there or not."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes: dict[str, Route] = {}
+        # Neither redirects nor merges: a client that got the path wrong is told so, and never sent elsewhere.
+        self._map = Map(
+            converters={"id": _Id, "user": _UserId}, strict_slashes=False, merge_slashes=False, redirect_defaults=False
+        )
+        for route in routes:
+            name = f"{route.method} {route.path}"
+            if name in self._routes:
+                raise ValueError(f"{name} is there twice")
+            self._routes[name] = route
+            self._map.add(Rule(_rule(route.path), endpoint=name, methods=[route.method]))
+        self._adapter = self._map.bind("")
+
+    def __iter__(self) -> Iterable[Route]:
+        return iter(self._routes.values())
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """Raises ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the methods that are."""
+        if path.startswith(PREFIX + "/"):
+            path = path[len(PREFIX) :]
+        try:
+            name, params = self._adapter.match(path, method)
+        except MethodNotAllowed as error:
+            allowed = sorted({*(error.valid_methods or ()), "OPTIONS"})
+            raise KithError(ErrorCode.METHOD_NOT_ALLOWED, details={"allowed": allowed}) from None
+        except NotFound:
+            raise KithError(ErrorCode.ROUTE_NOT_FOUND) from None
+        return self._routes[name], dict(params)
+
+
+def _rule(path: str) -> str:
+    """`/users/{user_id}` as werkzeug writes it."""
+    return re.sub(r"\{(\w+)\}", lambda found: f"<{'user' if found[1] == 'user_id' else 'id'}:{found[1]}>", path)

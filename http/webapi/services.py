@@ -1,0 +1,62 @@
+"""What the web app is given: everything it asks, and every number it obeys."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
+
+from actors.limiter import Limiter
+from actors.metrics import Metrics
+from actors.passwords import Passwords
+from actors.ports import AccountStore, Clock, ConversationStore, Health, Revocations, UserStore
+from actors.shapes.conversations import ConversationCommand
+from actors.shapes.errors import KithError
+from actors.shapes.ids import ConversationId, UserId
+from actors.shapes.times import Seconds
+from actors.shapes.users import UserCommand
+from actors.tokens import TokenAuthority
+
+Id = TypeVar("Id", contravariant=True)
+Command = TypeVar("Command", contravariant=True)
+
+
+class Asks(Protocol[Id, Command]):
+    """As much of a directory of actors as the web app needs."""
+
+    async def ask(self, id: Id, command: Command, timeout: Seconds) -> Any: ...  # noqa: ASYNC109 - not a cancellation: the work goes on
+
+
+class WebOptions(Struct, frozen=True):
+    ask_timeout: Seconds = Seconds(10.0)
+    body_limit: int = 1024 * 1024  # bytes
+    body_timeout: Seconds = Seconds(20.0)
+    head_limit: int = 16 * 1024  # bytes of path, query and headers
+    health_timeout: Seconds = Seconds(2.0)
+    refresh_lifetime: Seconds = Seconds(30 * 86_400.0)
+    gzip_from: int = 4_096  # bytes
+
+
+class Services(Struct, frozen=True):
+    """Wired once per node.
+
+    `blame` says which error of the wire an exception of a store is, None when it is a bug; `client_address` tells
+    the client's address from the peer's and X-Forwarded-For; `serving` is false while the node starts or drains.
+    """
+
+    users: Asks[UserId, UserCommand]
+    conversations: Asks[ConversationId, ConversationCommand]
+    accounts: AccountStore
+    user_store: UserStore
+    conversation_store: ConversationStore
+    clock: Clock
+    limiter: Limiter
+    tokens: TokenAuthority
+    revocations: Revocations
+    passwords: Passwords
+    metrics: Metrics
+    health: Sequence[Health]
+    new_id: Callable[[], str]
+    blame: Callable[[Exception], KithError | None]
+    client_address: Callable[[str, bytes], str]
+    serving: Callable[[], bool]
+    options: WebOptions = WebOptions()
