@@ -23,17 +23,16 @@ from actors.ports import (
     Repeats,
     Taken,
 )
-from actors.reading import Readers
 from actors.recent import RecentSends
-from actors.recital import recite
+from actors.recital import Library, recite
 from actors.sending import SendBatch, SendKey
 from actors.shapes.conversations import (
     ConversationCommand,
     ConversationRow,
     ConversationState,
     ConversationView,
-    CreateDirect,
     Created,
+    CreateDirect,
     MemberRenamed,
     SendMessage,
 )
@@ -56,7 +55,7 @@ class ConversationWorld(Struct, frozen=True):
     journal: Journal
     store: ConversationStore
     users: Users
-    readers: Readers
+    library: Library
     new_id: Callable[[], MessageId]
 
 
@@ -157,7 +156,7 @@ class ConversationActor:
         elif isinstance(command, MemberRenamed):
             self._rename(command)
         else:
-            recite(self._world.store, self._world.readers, self._state, envelope)
+            recite(self._world.library, self._state, envelope)
 
     def _rename(self, command: MemberRenamed) -> None:
         state = self._state

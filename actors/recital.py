@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from msgspec import Struct
+
 from actors.mailbox import Envelope
 from actors.ports import ConversationStore
 from actors.reading import Readers
@@ -12,10 +14,12 @@ from actors.shapes.conversations import (
     Member,
     OpenConversation,
     OpenedConversation,
+    PresenceView,
     ReadHistory,
     ReadRange,
 )
 from actors.shapes.errors import KithError
+from actors.shapes.ids import UserId
 from actors.shapes.messages import MessagePage, MessageView
 
 MEMBERS_SHOWN = 200
@@ -23,25 +27,32 @@ MEMBERS_SHOWN = 200
 Read = Callable[[], Awaitable[object]]
 
 
-def recite(
-    store: ConversationStore, readers: Readers, state: ConversationState | None, envelope: Envelope[Any]
-) -> None:
+class Library(Struct, frozen=True):
+    """Where the rows are, who reads them, and who is online."""
+
+    store: ConversationStore
+    readers: Readers
+    is_online: Callable[[UserId], bool]
+
+
+def recite(library: Library, state: ConversationState | None, envelope: Envelope[Any]) -> None:
     """Answer a read, or refuse it exactly as if the conversation did not exist."""
     granted = access(state, envelope.command.reader)
     if isinstance(granted, KithError):
         envelope.refuse(granted)
         return
     conversation, member = granted
-    readers.start(envelope, _read(store, conversation, member, envelope.command))
+    library.readers.start(envelope, _read(library, conversation, member, envelope.command))
 
 
-def _read(store: ConversationStore, state: ConversationState, member: Member, command: object) -> Read:
+def _read(library: Library, state: ConversationState, member: Member, command: object) -> Read:
+    store = library.store
     if isinstance(command, ReadHistory):
         return lambda: _history(store, state, member, command)
     if isinstance(command, ReadRange):
         return lambda: store.changes(state.id, member.joined_rev, command.after_rev, command.limit)
     assert isinstance(command, OpenConversation), command
-    return lambda: _open(store, state, member, command)
+    return lambda: _open(library, state, member, command)
 
 
 async def _history(
@@ -52,8 +63,9 @@ async def _history(
 
 
 async def _open(
-    store: ConversationStore, state: ConversationState, member: Member, command: OpenConversation
+    library: Library, state: ConversationState, member: Member, command: OpenConversation
 ) -> OpenedConversation:
+    store = library.store
     # The view is read first: everything after it is at least as new, so its rev promises nothing that is not shown.
     view, my = await store.view(state.id, command.reader)
     messages: list[MessageView] = []
@@ -61,4 +73,11 @@ async def _open(
         page = await store.history(state.id, member.joined_rev, None, None, command.messages)
         messages = page.messages
     members = await store.members(state.id, MEMBERS_SHOWN) if command.members else []
-    return OpenedConversation(view, my, view.rev, messages, members, [])
+    presence = [_presence(library, state, seen.user_id) for seen in members]
+    return OpenedConversation(view, my, view.rev, messages, members, presence)
+
+
+def _presence(library: Library, state: ConversationState, user: UserId) -> PresenceView:
+    """Across a block nobody is ever seen online."""
+    online = library.is_online(user) and not state.blocks
+    return PresenceView(user, "online" if online else "offline")
