@@ -191,11 +191,13 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """One family per metric, as the registry asks for them at a scrape."""
         for name, family in self._counters.items():
-            yield self._counter_family(name, family)
+            yield self._risen_family(name, {k: c.value for k, c in family.items()})
         for name, gauges in self._gauges.items():
             yield self._gauge_family(name, {k: g.value for k, g in gauges.items()})
         for name in self._callbacks:
-            yield self._gauge_family(name, self._read(name))
+            # Somebody else's plain integer that only rises is a counter all the same.
+            family = self._risen_family if name.endswith("_total") else self._gauge_family
+            yield family(name, self._read(name))
         for name, spreads in self._spreads.items():
             yield self._spread_family(name, spreads)
 
@@ -211,10 +213,10 @@ class Metrics(Collector):
                 total[labels] = total.get(labels, 0.0) + value
         return total
 
-    def _counter_family(self, name: str, family: Family[Counter]) -> Metric:
+    def _risen_family(self, name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
         shown = CounterMetricFamily(self._prefix + name, self._texts[name], labels=self._shapes[name][1])
-        for labels, counter in family.items():
-            shown.add_metric(labels, counter.value)
+        for labels, value in values.items():
+            shown.add_metric(labels, value)
         return shown
 
     def _gauge_family(self, name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
