@@ -100,7 +100,7 @@ async def keep_alive(cluster: Cluster) -> None:
     """Start PostgreSQL again after its process was killed, as an operator's init would."""
     while True:
         await trio.sleep(WATCH_SECONDS)
-        if cluster.alive:
+        if cluster.is_alive():
             continue
         log.error("PostgreSQL has gone and is started again")
         try:
