@@ -55,6 +55,7 @@ class Outbox:
         "_counters",
         "_drops",
         "_ephemerals",
+        "_first",
         "_flying",
         "_frames",
         "_last",
@@ -68,7 +69,8 @@ class Outbox:
         self._drops = drops  # dropped frames by class, shared by all outboxes of a node
         self._frames: list[Frame] = []
         self._ephemerals = 0  # how many of them are EPHEMERAL
-        self._counters: dict[str, int] | None = None  # key -> place in _frames
+        self._counters: dict[str, int] | None = None  # key -> number of its frame
+        self._first = 0  # the number of _frames[0]: numbers stay while frames in front of them leave
         self._chunk: bytes | memoryview = b""  # handed out, not wholly sent
         self._flying = _NOTHING  # the frames of the chunk
         self._urgent = b""  # the 101, a ping
@@ -91,15 +93,15 @@ class Outbox:
     def _push_counter(self, frame: Frame, key: str, size: int) -> Pushed:
         if self._counters is None:
             self._counters = {}
-        place = self._counters.get(key)
-        if place is not None:
+        place = self._counters.get(key, -1) - self._first
+        if place >= 0:
             self.queued_bytes += size - len(self._frames[place].wire)
             self._frames[place] = frame
             self._drops[COUNTER] += 1
             return Pushed.QUEUED
         verdict = self._push_when_full(frame, size)
         if verdict is Pushed.QUEUED:
-            self._counters[key] = len(self._frames) - 1
+            self._counters[key] = self._first + len(self._frames) - 1
         return verdict
 
     def _push_when_full(self, frame: Frame, size: int) -> Pushed:
@@ -124,14 +126,15 @@ class Outbox:
         self._ephemerals = 0
         self.queued_bytes -= sum(len(frame.wire) for frame in self._frames if frame.frame_class is EPHEMERAL)
         self._frames = [frame for frame in self._frames if frame.frame_class is not EPHEMERAL]
-        self._place_counters()
+        self._number_counters()
 
-    def _place_counters(self) -> None:
-        if self._counters is not None:
-            places = {
-                f.key: place for place, f in enumerate(self._frames) if f.frame_class is COUNTER and f.key is not None
-            }
-            self._counters = places or None
+    def _number_counters(self) -> None:
+        numbers = {
+            frame.key: number
+            for number, frame in enumerate(self._frames, self._first)
+            if frame.frame_class is COUNTER and frame.key is not None
+        }
+        self._counters = numbers or None
 
     def drop_all(self) -> None:
         """Everything that has not been handed to the socket; what was begun must be finished, or framing is lost."""
@@ -186,8 +189,7 @@ class Outbox:
         if self._ephemerals:
             self._ephemerals -= sum(frame.frame_class is EPHEMERAL for frame in flying)
         self._flying = flying
-        del self._frames[:taken]
-        self._place_counters()
+        self._remove(taken)
         if self._urgent or self._pong:
             parts.insert(0, self._urgent + self._pong)
             self._urgent = self._pong = b""
@@ -196,6 +198,12 @@ class Outbox:
             self._last = b""
         chunk = self._chunk = b"".join(parts)
         return chunk
+
+    def _remove(self, count: int) -> None:
+        del self._frames[:count]
+        self._first += count
+        if self._counters is not None and len(self._counters) > 2 * len(self._frames):
+            self._number_counters()  # most of its keys have left
 
     def sent(self, count: int) -> Sequence[Frame]:
         """The socket took so many bytes of the chunk. Returns the chunk's frames once all of them are with the
@@ -208,3 +216,17 @@ class Outbox:
             return flown
         self._chunk = memoryview(self._chunk)[count:]
         return _NOTHING
+
+    def pop(self) -> Frame | None:
+        """For a transport that sends message by message: the next frame, still counted until `popped`."""
+        if not self._frames:
+            return None
+        frame = self._frames[0]
+        if frame.frame_class is EPHEMERAL:
+            self._ephemerals -= 1
+        self._remove(1)
+        return frame
+
+    def popped(self, frame: Frame) -> None:
+        """The frame has been sent."""
+        self.queued_bytes -= len(frame.wire)

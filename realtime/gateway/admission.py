@@ -63,10 +63,16 @@ class Admission:
 
     def arrive(self, unknown: Unknown) -> bool:
         """A connection was accepted. False: no room, and nobody who could make some."""
-        if self.full or not self._make_room():
+        if self.full or not self.meet(unknown):
+            return False
+        self._counters.connections += 1
+        return True
+
+    def meet(self, unknown: Unknown) -> bool:
+        """A stranger, on a connection that is in the books. False: there are too many."""
+        if not self._make_room():
             return False
         self._unknown[unknown] = None
-        self._counters.connections += 1
         self._counters.unauthenticated += 1
         return True
 

@@ -14,11 +14,12 @@ what CLOSING still has to do is between the edge and the socket.
 
 import contextlib
 import enum
-import select
 import socket
 import struct
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+import trio
 
 from actors.shapes.frames import Frame
 from realtime.gateway.deadlines import NOT_SET
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from realtime.gateway.edge import Edge
 
 RECV_BYTES = 64 * 1024
-_IN = select.EPOLLIN
-_OUT = select.EPOLLOUT
+# EPOLLIN and EPOLLOUT as Linux numbers them: this module is imported where `select` does not have them, too.
+_IN = 0x1
+_OUT = 0x4
 _PING_FRAME = encode(Opcode.PING, b"")
 LAGGING = Frame(b'{"type":"lagging","payload":{}}')
 
@@ -390,6 +392,6 @@ class Connection:
         self._give_up()
 
 
-def reset_on_close(sock: socket.socket) -> None:
+def reset_on_close(sock: socket.socket | trio.socket.SocketType) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -17,8 +17,9 @@ from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 from realtime.gateway.admission import Admission
 from realtime.gateway.arrival import Arrival
 from realtime.gateway.counters import GatewayCounters
-from realtime.gateway.http_stream import HttpStream, face_of
+from realtime.gateway.handed_stream import HandedStream, face_of
 from realtime.gateway.options import GatewayOptions
+from realtime.gateway.wakeup import WakeUp
 from realtime.wire.frames import MESSAGE_LIMIT_BYTES
 
 _log = logging.getLogger("kith.http")
@@ -52,8 +53,9 @@ class HttpSide:
         self._app = ASGIWrapper(app)
         self._context = WorkerContext(None)
         self._state: LifespanState = {}
-        self._streams: set[HttpStream] = set()
+        self._streams: set[HandedStream] = set()
         self._nursery: trio.Nursery | None = None
+        self._one_ended = WakeUp()
         self._stopping = trio.Event()
         self._stopped = trio.Event()
 
@@ -68,6 +70,8 @@ class HttpSide:
                 await self._stopping.wait()
                 # Idle connections close, the others finish the request they are at.
                 await self._context.terminated.set()
+                while self._streams:
+                    await self._one_ended.wait()
             self._nursery = None
             await lifespan.wait_for_shutdown()
             lifespan_nursery.cancel_scope.cancel()
@@ -78,20 +82,24 @@ class HttpSide:
         face = face_of(sock, arrival.remote)
         if hasattr(socket, "TCP_USER_TIMEOUT") and face.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MILLISECONDS)
-        if self._options.http_send_buffer_bytes:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._options.http_send_buffer_bytes)
+        self.shrink(sock)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        http = HttpStream(stream, data, face, self._options.http_write_seconds, self.stalled)
+        http = HandedStream(stream, data, face, self._options.http_write_seconds, self.stalled)
         if self._nursery is None:
             sock.close()
             self._give_back(address_key)
         else:
             self._nursery.start_soon(self._serve_and_give_back, http, address_key)
 
+    def shrink(self, sock: socket.socket | trio.socket.SocketType) -> None:
+        """A send buffer of the size asked for, if one was."""
+        if self._options.http_send_buffer_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._options.http_send_buffer_bytes)
+
     def stalled(self) -> None:
         self._counters.http_write_timeouts += 1
 
-    async def serve(self, stream: HttpStream) -> None:
+    async def serve(self, stream: HandedStream) -> None:
         """One connection, until it ends."""
         self._streams.add(stream)
         try:
@@ -105,8 +113,9 @@ class HttpSide:
             _log.exception("an HTTP connection failed")
         finally:
             self._streams.discard(stream)
+            self._one_ended.ring()
 
-    async def _serve_and_give_back(self, stream: HttpStream, address_key: str) -> None:
+    async def _serve_and_give_back(self, stream: HandedStream, address_key: str) -> None:
         try:
             await self.serve(stream)
         finally:

@@ -1,4 +1,4 @@
-"""A connection on its way to the HTTP server: gives back the bytes already read, and puts a deadline on every write."""
+"""A connection handed to other protocol code: gives back the bytes already read, and puts a deadline on every write."""
 
 import contextlib
 import socket
@@ -41,12 +41,12 @@ def face_of(sock: socket.socket | trio.socket.SocketType, remote: str) -> Socket
     return SocketFace(socket.AF_INET if address.version == 4 else socket.AF_INET6, (str(address), port), own)
 
 
-class HttpStream(trio.abc.HalfCloseableStream):
-    """What the HTTP server reads from and writes to. `abort` ends it at once, whoever waits on it."""
+class HandedStream(trio.abc.HalfCloseableStream):
+    """What hypercorn or trio-websocket reads from and writes to. `abort` ends it at once, whoever waits on it."""
 
     def __init__(
         self,
-        stream: trio.abc.HalfCloseableStream | trio.SSLStream[trio.SocketStream],
+        stream: "trio.SocketStream | trio.SSLStream[HandedStream]",
         data: bytes,
         face: SocketFace,
         write_seconds: float,
@@ -95,7 +95,7 @@ class HttpStream(trio.abc.HalfCloseableStream):
         await trio.aclose_forcefully(self._stream)
 
 
-class TlsHttpStream(HttpStream):
+class TlsHandedStream(HandedStream):
     """The same above TLS: hypercorn takes a stream with these attributes for a TLS stream, so the scheme is https."""
 
     async def do_handshake(self) -> None:
@@ -105,5 +105,5 @@ class TlsHttpStream(HttpStream):
         return "http/1.1"
 
     @property
-    def transport_stream(self) -> "TlsHttpStream":
+    def transport_stream(self) -> "TlsHandedStream":
         return self
