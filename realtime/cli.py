@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="kith", description="A realtime server for messages and stories.")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="command")
+    commands = whole.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run a node until it is told to stop")
     commands.add_parser("migrate", help="bring the database's schema up to date")
     commands.add_parser("seed", help="create a few people and conversations to look at")
