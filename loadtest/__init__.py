@@ -1,0 +1,1 @@
+"""Load tools: they provision users, swarm over a running node, account for every message, write what was measured."""
