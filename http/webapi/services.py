@@ -10,7 +10,6 @@ from actors.metrics import Metrics
 from actors.passwords import Passwords
 from actors.ports import AccountStore, Clock, ConversationStore, Health, Revocations, UserStore
 from actors.shapes.conversations import ConversationCommand
-from actors.shapes.errors import KithError
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import Seconds
 from actors.shapes.users import UserCommand
@@ -39,8 +38,8 @@ class WebOptions(Struct, frozen=True):
 class Services(Struct, frozen=True):
     """Wired once per node.
 
-    `blame` says which error of the wire an exception of a store is, None when it is a bug; `client_address` tells
-    the client's address from the peer's and X-Forwarded-For; `serving` is false while the node starts or drains.
+    `client_address` tells the client's address from the peer's and X-Forwarded-For; `serving` is false while the
+    node starts or drains.
     """
 
     users: Asks[UserId, UserCommand]
@@ -56,7 +55,6 @@ class Services(Struct, frozen=True):
     metrics: Metrics
     health: Sequence[Health]
     new_id: Callable[[], str]
-    blame: Callable[[Exception], KithError | None]
     client_address: Callable[[str, bytes], str]
     serving: Callable[[], bool]
     options: WebOptions = WebOptions()

@@ -1,0 +1,118 @@
+"""Accounts and logins in memory: the twin of storage/accounts.py for tests; passes the same contract."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from actors.ports import Clock, WriteToken
+from actors.rules.accounts import email_key, username_key, username_variants
+from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.ids import LoginId, UserId
+from actors.shapes.times import WallTime, iso
+from actors.shapes.users import Account, ChangePassword, Credentials, LoginView, NewLogin, Register, RotateLogin
+
+
+class LoginRow(Struct):
+    user_id: UserId
+    login: NewLogin
+    last_used_at: WallTime
+    revoked_at: WallTime | None = None
+
+
+class MemoryAccounts:
+    """`users` is public, so that the twin of the users' table shows the same rows."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.users: dict[UserId, Credentials] = {}
+        self._logins: dict[LoginId, LoginRow] = {}
+        self._spent: dict[bytes, LoginId] = {}
+
+    async def credentials(self, email: str) -> Credentials | None:
+        key = email_key(email)
+        return next((user for user in self.users.values() if email_key(user.account.email) == key), None)
+
+    async def credentials_of(self, id: UserId) -> Credentials | None:
+        return self.users.get(id)
+
+    async def login_of_token(self, token_hash: bytes) -> tuple[UserId, LoginId] | None:
+        for id, row in self._logins.items():
+            if row.login.token_hash == token_hash or self._spent.get(token_hash) == id:
+                return row.user_id, id
+        return None
+
+    async def logins(self, id: UserId) -> list[LoginView]:
+        rows = sorted(self._live(id), key=lambda row: (-row.last_used_at, row.login.id))
+        return [_view(row) for row in rows]
+
+    async def revoked_since(self, moment: WallTime) -> list[LoginId]:
+        return [id for id, row in self._logins.items() if row.revoked_at is not None and row.revoked_at >= moment]
+
+    async def register(self, token: WriteToken, id: UserId, command: Register) -> Account:
+        _check(token)
+        if await self.credentials(command.email) is not None:
+            raise KithError(ErrorCode.EMAIL_TAKEN, details={"field": "email"})
+        variants = () if command.username_chosen else username_variants(command.username, id)
+        taken = {username_key(user.account.username) for user in self.users.values()}
+        for name in (command.username, *variants):
+            if username_key(name) not in taken:
+                account = Account(id, name, command.email)
+                self.users[id] = Credentials(account, command.password_hash, "active")
+                return await self.open_login(token, id, command.login)
+        raise KithError(ErrorCode.USERNAME_TAKEN, details={"field": "username"})
+
+    async def open_login(self, token: WriteToken, id: UserId, login: NewLogin) -> Account:
+        _check(token)
+        self._logins.setdefault(login.id, LoginRow(id, login, login.created_at))
+        return self._account(id)
+
+    async def rotate_login(self, token: WriteToken, id: UserId, command: RotateLogin) -> Account | None:
+        _check(token)
+        row = self._logins.get(command.login_id)
+        if row is None or row not in self._live(id) or self.users[id].status != "active":
+            return None
+        if row.login.token_hash not in (command.spent_hash, command.next_hash):
+            return None
+        row.login = msgspec.structs.replace(row.login, token_hash=command.next_hash, expires_at=command.expires_at)
+        row.last_used_at = self._clock.now()
+        self._spent[command.spent_hash] = command.login_id
+        return self._account(id)
+
+    async def close_logins(
+        self, token: WriteToken, id: UserId, logins: Sequence[LoginId] | None, keep: LoginId | None
+    ) -> list[LoginId]:
+        _check(token)
+        ended = []
+        for row in list(self._live(id)):
+            if row.login.id != keep and (logins is None or row.login.id in logins):
+                row.revoked_at = self._clock.now()
+                ended.append(row.login.id)
+        return ended
+
+    async def change_password(self, token: WriteToken, id: UserId, command: ChangePassword) -> list[LoginId]:
+        _check(token)
+        self.users[id] = msgspec.structs.replace(self.users[id], password_hash=command.password_hash)
+        return await self.close_logins(token, id, None, command.keep)
+
+    def _account(self, id: UserId) -> Account:
+        if id not in self.users:
+            raise KithError(ErrorCode.USER_NOT_FOUND)
+        return self.users[id].account
+
+    def _live(self, id: UserId) -> Iterator[LoginRow]:
+        now = self._clock.now()
+        for row in self._logins.values():
+            if row.user_id == id and row.revoked_at is None and row.login.expires_at > now:
+                yield row
+
+
+def _check(token: WriteToken) -> None:
+    if not token.valid:
+        raise KithError(ErrorCode.UNAVAILABLE, "This actor has ended", outcome="none")
+
+
+def _view(row: LoginRow) -> LoginView:
+    login = row.login
+    times = [iso(moment) for moment in (login.created_at, row.last_used_at, login.expires_at)]
+    return LoginView(login.id, login.user_agent, login.address, times[0], times[1], times[2])
