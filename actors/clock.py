@@ -5,14 +5,15 @@ from typing import Final
 
 import trio
 
+from actors.ports import Clock
 from actors.shapes.times import Seconds, WallTime
 
-FAKE_START: Final = 1_800_000_000_000  # where a fake clock begins, so that its times look like times
+FAKE_START: Final = WallTime(1_800_000_000_000)  # where a fake clock begins, so that its times look like times
 
 
 class SystemClock:
-    """Wall time as PostgreSQL tells it: this machine's clock plus a measured offset, so that a node whose clock is wrong
-    decides the same as its peers."""
+    """Wall time as PostgreSQL tells it: this machine's clock plus a measured offset, so that a node whose clock is
+    wrong decides the same as its peers."""
 
     def __init__(self) -> None:
         self._offset_ms = 0
@@ -34,9 +35,9 @@ class SystemClock:
 
 
 class FakeClock:
-    """Wall time that follows trio's clock, so that an autojump test moves both; `skew` simulates a late or early clock."""
+    """Wall time that follows trio's clock, so that an autojump test moves both; `skew` simulates a wrong clock."""
 
-    def __init__(self, start: WallTime = WallTime(FAKE_START)) -> None:
+    def __init__(self, start: WallTime = FAKE_START) -> None:
         self.start = start
         self.skew: Seconds = Seconds(0.0)
 
@@ -45,3 +46,9 @@ class FakeClock:
 
     def monotonic(self) -> Seconds:
         return Seconds(trio.current_time())
+
+
+def trio_deadline(clock: Clock, at: WallTime) -> float:
+    """The moment on trio's clock that this wall time falls on, as far as one knows now: for `trio.move_on_at` around a
+    drain. The clock may be corrected meanwhile; the deadline only wakes the actor, the rule decides if it is time."""
+    return trio.current_time() + (at - clock.now()) / 1000

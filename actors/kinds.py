@@ -33,7 +33,7 @@ class Activation(Generic[Id, State, Command]):
         return f"{self.actor_kind}/{self.id}"
 
     async def reload(self) -> State | None:
-        """The state as the database has it now; for an actor that was fenced."""
+        """The state as the database has it now; for an actor that was fenced. Raises LoadError."""
         return await self._reload(self.id)
 
 
@@ -44,7 +44,7 @@ class Actor(Protocol):
 
 
 class ActorKind(Struct, Generic[Id, State, Command], frozen=True):
-    """`load` reads the states of many ids at once (a missing id is an actor without a past); `build` makes an actor of one."""
+    """`load` reads the states of many ids at once (a missing id has no past); `build` makes an actor of one."""
 
     name: str
     load: Callable[[Sequence[Id]], Awaitable[dict[Id, State]]]
@@ -52,6 +52,10 @@ class ActorKind(Struct, Generic[Id, State, Command], frozen=True):
     idle: Seconds
     capacity: int = 1_000
     policy: RestartPolicy = DEFAULT_POLICY
+
+    def __post_init__(self) -> None:
+        if self.capacity < 1 or self.idle < 0:
+            raise ValueError(f"{self.name}: a mailbox holds at least one command, and idle time is not negative")
 
 
 class Census(Struct, frozen=True):
@@ -61,9 +65,10 @@ class Census(Struct, frozen=True):
     awake: int
     waiting: int
     deepest: int
-    oldest: Seconds  # how long the longest-waiting command has waited, to the sweep's precision
+    oldest: Seconds  # how long the longest-lying work has lain, queued or in hand, to the sweep's precision
     activations: int
     passivations: int
     crashes: int
     gave_up: int
     refused: int
+    stops: dict[StopReason, int] = {}  # every end by its reason: activations == awake + all of these

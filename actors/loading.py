@@ -1,74 +1,136 @@
 """Loads the state of all actors that wake up in one tick with one query."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import outcome
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
+
+from actors.shapes.errors import TABLE, ErrorCode, KithError
+from actors.shapes.times import Seconds
 
 Id = TypeVar("Id", bound=str)
 State = TypeVar("State")
 
 Load = Callable[[Sequence[Id]], Awaitable[dict[Id, State]]]
 
+log = logging.getLogger("kith.actors")
+
 # Loading 7,500 conversations one by one took seconds and ruined p95; in batches it vanished. A batch beyond this size
 # would make the first of them wait for the last.
-LOAD_LIMIT = 2_000
+LOAD_LIMIT: Final = 2_000
+LOAD_DEADLINE: Final = Seconds(30.0)
+# Halving 2,000 down to one row that cannot be read takes 11 queries that fail and 11 that do not. Beyond that it is not
+# one row, and the database is not asked a thousand times to say so.
+FAILURES_MOST: Final = 24
+
+
+class LoadError(KithError):
+    """The state behind an address could not be read. The cause is in the log once, not once per address."""
 
 
 class Loader(Generic[Id, State]):
-    """While one batch is being loaded the next one gathers, so the batch size follows the load by itself."""
+    """While one batch is being loaded the next one gathers, so the batch size follows the load by itself.
 
-    def __init__(self, load: Load[Id, State]) -> None:
+    A batch that fails through the world's fault fails whole. Any other failure is a row's: the batch is halved until
+    the row is alone, so that it harms its own address and no other.
+    """
+
+    def __init__(self, load: Load[Id, State], deadline: Seconds = LOAD_DEADLINE) -> None:
         self._load = load
+        self._deadline = deadline
         self._wanted: dict[Id, list[Task]] = {}
         self._task: Task | None = None
+        self._closed = False
         self.queries = 0
 
     async def load(self, id: Id) -> State | None:
-        """The state behind this id as the database has it now, None when there is nothing. Raises what the query raises."""
+        """The state behind this id as the database has it now, None when there is nothing. Raises LoadError."""
+        if self._closed:
+            raise _error_of(None)
         task = current_task()
-        self._wanted.setdefault(id, []).append(task)
-        self._wake()
+        waiting = self._wanted.setdefault(id, [])
+        waiting.append(task)
+        if self._task is not None:
+            runner, self._task = self._task, None
+            reschedule(runner)
 
-        def abort(_raise_cancel: Any) -> Abort:
-            waiting = self._wanted.get(id)
-            if waiting is None or task not in waiting:
-                return Abort.FAILED  # its batch is on the way and will answer it
-            waiting.remove(task)
+        def abort(_raise_cancel: RaiseCancelT) -> Abort:
+            waiting.remove(task)  # also while its batch is on the way: the answer then finds nobody
             return Abort.SUCCEEDED
 
         state: State | None = await wait_task_rescheduled(abort)
         return state
 
-    def _wake(self) -> None:
-        if self._task is not None:
-            task, self._task = self._task, None
-            reschedule(task)
-
     async def run(self) -> None:
-        while True:
-            if not self._wanted:
-                self._task = current_task()
-                await wait_task_rescheduled(self._abort)
-                continue
-            ids = list(self._wanted)[:LOAD_LIMIT]
-            waiting = {id: self._wanted.pop(id) for id in ids}
-            result: outcome.Outcome[dict[Id, State]]
-            try:
-                self.queries += 1
-                with trio.CancelScope(shield=True), trio.fail_after(30):
-                    result = outcome.Value(await self._load(ids))
-            except Exception as error:  # whatever it is, it belongs to those who asked, not to this loop
-                result = outcome.Error(error)
-            for id, tasks in waiting.items():
-                for task in tasks:
-                    if isinstance(result, outcome.Value):
-                        reschedule(task, outcome.Value(result.value.get(id)))
-                    else:
-                        reschedule(task, result)
+        try:
+            while True:
+                if self._wanted:
+                    # A function of its own: locals of this loop would keep the last batch alive until the next one.
+                    await self._load_batch()
+                else:
+                    self._task = current_task()
+                    await wait_task_rescheduled(self._abort)
+        finally:
+            self._closed = True
+            _settle_error(self._wanted, list(self._wanted), None)
 
-    def _abort(self, _raise_cancel: Any) -> Abort:
+    async def _load_batch(self) -> None:
+        batch: dict[Id, list[Task]] = {}
+        for id in list(self._wanted)[:LOAD_LIMIT]:
+            tasks = self._wanted.pop(id)
+            if tasks:  # empty: whoever wanted it was cancelled
+                batch[id] = tasks
+        pieces = [list(batch)] if batch else []
+        failures = 0
+        try:
+            while pieces:
+                ids = pieces.pop()
+                self.queries += 1
+                try:
+                    with trio.fail_after(self._deadline):
+                        states = await self._load(ids)
+                except Exception as error:  # whatever it is, it belongs to those who asked, not to this loop
+                    failures += 1
+                    if len(ids) > 1 and failures <= FAILURES_MOST and not _is_of_the_world(error):
+                        pieces += [ids[len(ids) // 2 :], ids[: len(ids) // 2]]
+                        continue
+                    log.error("load failed", extra={"addresses": len(ids), "first": ids[0]}, exc_info=error)
+                    _settle_error(batch, ids, error)
+                else:
+                    for id in ids:
+                        value = outcome.Value(states.get(id))
+                        for task in batch.pop(id):
+                            reschedule(task, value)
+        finally:  # nothing is left here unless this task was cancelled
+            _settle_error(batch, list(batch), None)
+
+    def _abort(self, _raise_cancel: RaiseCancelT) -> Abort:
         self._task = None
         return Abort.SUCCEEDED
+
+
+def _settle_error(waiting: dict[Id, list[Task]], ids: Sequence[Id], cause: Exception | None) -> None:
+    for id in ids:
+        for task in waiting.pop(id):
+            # One error for each: raised in many tasks, a shared one would gather all their tracebacks.
+            reschedule(task, outcome.Error(_error_of(cause)))
+
+
+def _is_of_the_world(error: Exception) -> bool:
+    if isinstance(error, KithError):
+        return TABLE[error.code].retryable
+    return isinstance(error, trio.TooSlowError | OSError)
+
+
+def _error_of(cause: Exception | None) -> LoadError:
+    if isinstance(cause, KithError):
+        error = LoadError(
+            cause.code, cause.message, details=cause.details, retry_after=cause.retry_after, outcome="none"
+        )
+    else:
+        error = LoadError(ErrorCode.UNAVAILABLE, outcome="none")
+    error.__cause__ = cause
+    return error

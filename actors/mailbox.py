@@ -1,19 +1,25 @@
 """The bounded queue in front of one actor: put never blocks, drain takes everything that waits."""
 
 import enum
+import logging
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 import trio
-from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, RaiseCancelT, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
 
 from actors.ports import Asker
 from actors.shapes.errors import KithError
 
 C = TypeVar("C")
 
+log = logging.getLogger("kith.actors")
+
 # A drain beyond this would make one commit, and every asker in it, wait for a batch that nobody bounded.
 BATCH_LIMIT: Final = 256
+# A drain that finds something does not wait, so an actor that tells itself something each time would hold the whole
+# node. Every so many drains it lets the others run: 5 us divided by 64 cannot be measured.
+YIELD_EVERY: Final = 64
 
 
 class StopReason(enum.StrEnum):
@@ -25,6 +31,7 @@ class StopReason(enum.StrEnum):
     NEVER_BORN = "never_born"  # it was addressed, but there is nothing behind the address
     LOAD_FAILED = "load_failed"  # the database did not answer the activation
     GAVE_UP = "gave_up"  # it crashed more often than its restart budget allows
+    CUT_OFF = "cut_off"  # its nursery was cancelled before it had finished
 
 
 class MailboxFullError(Exception):
@@ -45,7 +52,7 @@ class Nobody:
 
 NOBODY: Final = Nobody()
 
-# Shared by all mailboxes that have nothing in hand, never appended to: two empty lists less per parked actor (112 bytes).
+# Shared by all mailboxes with nothing in hand, never appended to: three empty lists less per parked actor (168 bytes).
 _NOTHING: Final[list[Any]] = []
 
 
@@ -59,12 +66,27 @@ class Envelope(msgspec.Struct, Generic[C]):
     def answer(self, value: object) -> None:
         if not self.settled:
             self.settled = True
-            self.asker.answer(value)
+            try:
+                self.asker.answer(value)
+            except (
+                Exception
+            ):  # an asker's bug must not end the actor that answers it, nor harm the next one in the batch
+                log.exception("asker failed", extra={"asker": type(self.asker).__name__})
 
     def refuse(self, error: KithError) -> None:
         if not self.settled:
             self.settled = True
-            self.asker.refuse(error)
+            try:
+                self.asker.refuse(error)
+            except Exception:
+                log.exception("asker failed", extra={"asker": type(self.asker).__name__})
+
+    def hand_over(self) -> "Envelope[C]":
+        """Somebody beside the actor will answer: to him goes the new envelope, this one is done. A crash of the actor
+        does not decide it again, and the actor's end does not refuse it."""
+        taken = Envelope(self.command, self.asker, self.settled)
+        self.settled = True
+        return taken
 
 
 class Mailbox(Generic[C]):
@@ -74,19 +96,23 @@ class Mailbox(Generic[C]):
     decide again, one command at a time.
     """
 
-    __slots__ = ("_again", "_capacity", "_stop", "_task", "_waiting", "drains", "in_hand", "overflowed", "pinned", "touched")
+    __slots__ = (
+        "_again", "_capacity", "_in_hand", "_lent", "_stop", "_task", "_waiting",
+        "drains", "overflowed", "pinned", "touched",
+    )  # fmt: skip
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._waiting: list[Envelope[C]] = []
-        self._again: list[Envelope[C]] = _NOTHING
+        self._again: list[Envelope[C]] = _NOTHING  # left over from a crash
+        self._in_hand: list[Envelope[C]] = _NOTHING  # what the last drain gave out; the actor cannot change this list
+        self._lent: list[Envelope[C]] = _NOTHING  # the list it gave out
         self._task: Task | None = None
         self._stop: StopReason | None = None
-        self.in_hand: list[Envelope[C]] = _NOTHING
         self.drains = 0
         self.touched = True  # something was put since the idle sweep looked
         self.overflowed = False  # somebody was sent away since the actor last looked
-        self.pinned = False  # the actor must stay awake (a user with connections)
+        self.pinned = False  # the actor must stay awake (a user with connections); a new awakening begins without it
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._again)
@@ -99,67 +125,89 @@ class Mailbox(Generic[C]):
     def stop_reason(self) -> StopReason | None:
         return self._stop
 
+    @property
+    def owes(self) -> bool:
+        """Whether somebody waits for an outcome, or will: a command is queued, or in hand and not settled."""
+        return len(self) > 0 or any(not envelope.settled for envelope in self._in_hand)
+
     def put(self, envelope: Envelope[C]) -> None:
         """Queue it, or raise MailboxFullError. Never blocks."""
         waiting = self._waiting
         if len(waiting) >= self._capacity:
             self.overflowed = True
             raise MailboxFullError
-        self.put_beyond(envelope)
-
-    def put_beyond(self, envelope: Envelope[C]) -> None:
-        """Queue it even if the mailbox is full: for what is bounded elsewhere and must not be lost, like a farewell."""
-        self._waiting.append(envelope)
+        waiting.append(envelope)
         self.touched = True
         task = self._task
         if task is not None:
             self._task = None
             reschedule(task)
 
+    def put_beyond(self, envelope: Envelope[C]) -> None:
+        """Queue it even if the mailbox is full: for what is bounded elsewhere and must not be lost, like a farewell."""
+        self._waiting.append(envelope)
+        self.touched = True
+        self._resume()
+
     async def drain(self) -> list[Envelope[C]]:
         """Wait until something is here and take it all (at most BATCH_LIMIT); empty means: stop, for `stop_reason`.
 
-        Only the waiting is a checkpoint: a cancellation or a deadline around a drain never loses a command.
+        Only the waiting is a checkpoint: a cancellation or a deadline around a drain never loses a command. The list is
+        lent until the next drain, which empties it: otherwise every parked actor would keep its last batch alive.
         """
-        self.in_hand = _NOTHING
+        self._in_hand = _NOTHING
+        if self._lent:
+            self._lent.clear()
+            self._lent = _NOTHING
         self.drains += 1
+        if not self.drains % YIELD_EVERY:
+            await checkpoint()
         if self._again:  # after a crash: one by one, so that the guilty command is found
-            self.in_hand = [self._again.pop(0)]
-            return self.in_hand
-        if not self._waiting:
-            if self._stop is not None:
-                return []
-            self._task = current_task()
-            await wait_task_rescheduled(self._abort)
-        batch = self._waiting
-        if len(batch) > BATCH_LIMIT:
-            self._waiting = batch[BATCH_LIMIT:]
-            batch = batch[:BATCH_LIMIT]
+            batch = [self._again.pop(0)]
         else:
-            self._waiting = []
-        self.in_hand = batch
-        return batch
+            while not self._waiting:
+                if self._stop is not None:
+                    return []
+                if self._task is not None:
+                    raise trio.BusyResourceError("another task drains this mailbox")
+                self._task = current_task()
+                await wait_task_rescheduled(self._abort)
+            batch = self._waiting
+            if len(batch) > BATCH_LIMIT:
+                self._waiting = batch[BATCH_LIMIT:]
+                batch = batch[:BATCH_LIMIT]
+            else:
+                self._waiting = []
+        if self._stop is StopReason.IDLE:
+            # The message overtook the sweep's hint to sleep. It may pin the actor, who must not end right behind it.
+            self._stop = None
+        self._in_hand = batch
+        self._lent = batch.copy()
+        return self._lent
 
     def _abort(self, _raise_cancel: RaiseCancelT) -> Abort:
         self._task = None
         return Abort.SUCCEEDED
 
-    def stop(self, reason: StopReason) -> None:
-        """Let the actor finish what is here, then find its mailbox empty and end."""
-        self._stop = reason
-        task = self._task
-        if task is not None:
-            self._task = None
+    def _resume(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
             reschedule(task)
+
+    def stop(self, reason: StopReason) -> None:
+        """Let the actor finish what is here, then find its mailbox empty and end. The first reason stands; IDLE, which
+        a message takes back, gives way to any other."""
+        if self._stop is None or self._stop is StopReason.IDLE:
+            self._stop = reason
+        self._resume()
 
     def reopen(self) -> None:
         """Take the stop back: a message came while the actor was going to sleep."""
         self._stop = None
 
     def take_back(self) -> list[Envelope[C]]:
-        """After a crash: what was in hand and has no outcome yet."""
-        lost = [envelope for envelope in self.in_hand if not envelope.settled]
-        self.in_hand = _NOTHING
+        """What was in hand when the actor ended; the settled ones too, so that one can tell who was alone."""
+        lost, self._in_hand = self._in_hand, _NOTHING
         return lost
 
     def again(self, envelopes: list[Envelope[C]]) -> None:
@@ -167,8 +215,15 @@ class Mailbox(Generic[C]):
         self._again = envelopes + self._again
 
     def refuse_all(self, error: KithError) -> None:
-        """Answer every question that waits here; no asker hangs."""
-        unanswered: list[Envelope[Any]] = [*self.in_hand, *self._again, *self._waiting]
-        self.in_hand, self._again, self._waiting = _NOTHING, _NOTHING, []
-        for envelope in unanswered:
+        """Answer every question that waits here; no asker hangs. What an actor had begun has an unknown outcome."""
+        begun: list[Envelope[C]] = [*self._in_hand, *self._again]
+        untouched = self._waiting
+        self._in_hand, self._again, self._waiting = _NOTHING, _NOTHING, []
+        for envelope in untouched:
             envelope.refuse(error)
+        if begun:
+            uncertain = KithError(
+                error.code, error.message, details=error.details, retry_after=error.retry_after, outcome="unknown"
+            )
+            for envelope in begun:
+                envelope.refuse(uncertain)
