@@ -1,0 +1,310 @@
+"""The contract of AccountStore, on PostgreSQL and on the twin in memory."""
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+
+import pytest
+import trio
+
+from actors.ports import AccountStore
+from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.ids import LoginId, UserId
+from actors.shapes.times import WallTime
+from actors.shapes.users import ChangePassword, NewLogin, Register, RotateLogin
+from storage.accounts import PostgresAccounts
+from storage.database_errors import DatabaseAwayError
+from storage.memory.accounts import MemoryAccounts
+from storage.node import begin_incarnation
+from storage.postgres import Postgres, Work, open_postgres
+from tests.clocks import ActorToken, HandClock
+
+TOKEN = ActorToken()
+MONTH = 30 * 86_400_000
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+async def postgres(database_url: str) -> AsyncIterator[Postgres]:
+    async with open_postgres(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def url(request: pytest.FixtureRequest) -> str | None:
+    return None if request.param == "memory" else request.getfixturevalue("database_url")
+
+
+@pytest.fixture
+async def store(url: str | None, clock: HandClock) -> AsyncIterator[AccountStore]:
+    if url is None:
+        yield MemoryAccounts(clock)
+        return
+    async with open_postgres(url) as opened:
+        yield PostgresAccounts(opened, await begin_incarnation(opened, "node"), clock)
+
+
+def user_id() -> UserId:
+    return UserId(str(uuid.uuid4()))
+
+
+def hash_of(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def login_of(clock: HandClock, token: str = "") -> NewLogin:
+    id = LoginId(str(uuid.uuid4()))
+    now = clock.now()
+    return NewLogin(id, hash_of(token or id), "Browser/1.0", "192.0.2.1", now, WallTime(now + MONTH))
+
+
+def registration(clock: HandClock, email: str, username: str = "anna", chosen: bool = True) -> Register:
+    return Register(email, username, chosen, "$argon2id$hash", login_of(clock))
+
+
+async def code_of(work: Awaitable[object]) -> ErrorCode:
+    with pytest.raises(KithError) as refused:
+        await work
+    return refused.value.code
+
+
+async def test_a_registration_is_an_account_with_a_login(store: AccountStore, clock: HandClock) -> None:
+    id, command = user_id(), registration(clock, "Anna@Example.org")
+    account = await store.register(TOKEN, id, command)
+    assert (account.user_id, account.username, account.email) == (id, "anna", "Anna@Example.org")
+    found = await store.credentials("anna@EXAMPLE.org")
+    assert found is not None
+    assert (found.account, found.password_hash, found.status) == (account, "$argon2id$hash", "active")
+    assert await store.credentials_of(id) == found
+    assert await store.login_of_token(command.login.token_hash) == (id, command.login.id)
+    [view] = await store.logins(id)
+    assert (view.id, view.user_agent, view.address) == (command.login.id, "Browser/1.0", "192.0.2.1")
+    assert view.created_at == view.last_used_at == "2026-11-18T11:06:40.000Z"
+    assert view.expires_at == "2026-12-18T11:06:40.000Z"
+
+
+async def test_what_is_not_there_is_none(store: AccountStore) -> None:
+    assert await store.credentials("nobody@example.org") is None
+    assert await store.credentials_of(user_id()) is None
+    assert await store.login_of_token(b"nothing") is None
+    assert await store.logins(user_id()) == []
+    assert await store.revoked_since(WallTime(0)) == []
+
+
+async def test_an_email_belongs_to_one_account_whatever_its_case_or_composition(
+    store: AccountStore, clock: HandClock
+) -> None:
+    await store.register(TOKEN, user_id(), registration(clock, "Renée@example.org", "renee"))
+    for same in ("renée@EXAMPLE.org", "rene\u0301e@example.org"):
+        again = registration(clock, same, "other")
+        assert await code_of(store.register(TOKEN, user_id(), again)) is ErrorCode.EMAIL_TAKEN
+    assert await store.credentials("RENE\u0301E@example.org") is not None
+
+
+async def test_a_chosen_username_is_taken_or_not(store: AccountStore, clock: HandClock) -> None:
+    await store.register(TOKEN, user_id(), registration(clock, "a@example.org", "Anna"))
+    second = registration(clock, "b@example.org", "aNNa")
+    assert await code_of(store.register(TOKEN, user_id(), second)) is ErrorCode.USERNAME_TAKEN
+    assert await store.credentials("b@example.org") is None
+    both = registration(clock, "A@example.org", "anna")
+    assert await code_of(store.register(TOKEN, user_id(), both)) is ErrorCode.EMAIL_TAKEN
+
+
+async def test_a_made_username_is_varied_until_it_is_free(store: AccountStore, clock: HandClock) -> None:
+    names = []
+    for number in range(3):
+        command = registration(clock, f"{number}@example.org", "anna", chosen=False)
+        names.append((await store.register(TOKEN, user_id(), command)).username)
+    assert names[0] == "anna"
+    assert len(set(names)) == 3
+    assert all(name.startswith("anna_") for name in names[1:])
+
+
+async def test_a_login_is_opened_listed_latest_first_and_ends_at_its_time(
+    store: AccountStore, clock: HandClock
+) -> None:
+    id = user_id()
+    await store.register(TOKEN, id, registration(clock, "a@example.org"))
+    clock.seconds = 10
+    later = login_of(clock)
+    assert (await store.open_login(TOKEN, id, later)).user_id == id
+    first, _ = await store.logins(id)
+    assert first.id == later.id
+    clock.seconds = 30 * 86_400 + 5
+    assert [view.id for view in await store.logins(id)] == [later.id]
+    assert await code_of(store.open_login(TOKEN, user_id(), login_of(clock))) is ErrorCode.USER_NOT_FOUND
+
+
+async def test_a_refresh_token_is_spent_once_and_remembered(store: AccountStore, clock: HandClock) -> None:
+    id, command = user_id(), registration(clock, "a@example.org")
+    login = command.login
+    await store.register(TOKEN, id, command)
+    clock.seconds = 60
+    first, second = login.token_hash, hash_of("second")
+    expiry = WallTime(clock.now() + MONTH)
+    account = await store.rotate_login(TOKEN, id, RotateLogin(login.id, first, second, expiry))
+    assert account is not None
+    assert account.username == "anna"
+    [view] = await store.logins(id)
+    assert (view.last_used_at, view.expires_at) == ("2026-11-18T11:07:40.000Z", "2026-12-18T11:07:40.000Z")
+    assert await store.login_of_token(first) == (id, login.id)  # spent, and seen for what it is
+    assert await store.login_of_token(second) == (id, login.id)
+    assert await store.rotate_login(TOKEN, id, RotateLogin(login.id, first, hash_of("thief's"), expiry)) is None
+    assert await store.login_of_token(hash_of("thief's")) is None
+
+
+async def test_an_ended_login_cannot_be_rotated(store: AccountStore, clock: HandClock) -> None:
+    id, command = user_id(), registration(clock, "a@example.org")
+    login = command.login
+    await store.register(TOKEN, id, command)
+    rotation = RotateLogin(login.id, login.token_hash, hash_of("next"), WallTime(clock.now() + MONTH))
+    stranger = user_id()
+    assert await store.rotate_login(TOKEN, stranger, rotation) is None
+    clock.seconds = 31 * 86_400
+    assert await store.rotate_login(TOKEN, id, rotation) is None
+    clock.seconds = 1
+    await store.close_logins(TOKEN, id, None, None)
+    clock.seconds = 2
+    assert await store.rotate_login(TOKEN, id, rotation) is None
+
+
+async def test_logins_are_closed_one_some_or_all_and_named_once(store: AccountStore, clock: HandClock) -> None:
+    id, other = user_id(), user_id()
+    await store.register(TOKEN, id, registration(clock, "a@example.org"))
+    theirs = registration(clock, "b@example.org", "ben")
+    await store.register(TOKEN, other, theirs)
+    logins = [login_of(clock) for _ in range(4)]
+    for login in logins:
+        await store.open_login(TOKEN, id, login)
+    clock.seconds = 10
+    assert await store.close_logins(TOKEN, id, [logins[0].id], None) == [logins[0].id]
+    clock.seconds = 20
+    assert await store.close_logins(TOKEN, id, [logins[0].id], None) == []
+    assert await store.close_logins(TOKEN, id, [theirs.login.id], None) == []
+    assert set(await store.close_logins(TOKEN, id, [logins[1].id, logins[2].id], logins[2].id)) == {logins[1].id}
+    clock.seconds = 30
+    ended = await store.close_logins(TOKEN, id, None, logins[3].id)
+    assert len(ended) == 2
+    assert [view.id for view in await store.logins(id)] == [logins[3].id]
+    assert len(await store.logins(other)) == 1
+    assert set(await store.revoked_since(WallTime(clock.now() - 10_000))) == {logins[1].id, *ended}
+    assert len(await store.revoked_since(WallTime(0))) == 4
+
+
+async def test_a_new_password_ends_every_other_login(store: AccountStore, clock: HandClock) -> None:
+    id = user_id()
+    command = registration(clock, "a@example.org")
+    await store.register(TOKEN, id, command)
+    kept = login_of(clock)
+    await store.open_login(TOKEN, id, kept)
+    clock.seconds = 10
+    assert await store.change_password(TOKEN, id, ChangePassword("$argon2id$new", kept.id)) == [command.login.id]
+    found = await store.credentials_of(id)
+    assert found is not None
+    assert found.password_hash == "$argon2id$new"
+    assert [view.id for view in await store.logins(id)] == [kept.id]
+
+
+async def test_only_a_living_actor_writes(store: AccountStore, clock: HandClock) -> None:
+    dead = ActorToken()
+    dead.valid = False
+    command = registration(clock, "a@example.org")
+    assert await code_of(store.register(dead, user_id(), command)) is ErrorCode.UNAVAILABLE
+    assert await code_of(store.close_logins(dead, user_id(), None, None)) is ErrorCode.UNAVAILABLE
+    assert await store.credentials("a@example.org") is None
+
+
+# -- what only a database can do --------------------------------------------------------------------------------------
+
+
+async def test_of_two_registrations_at_once_one_wins(postgres: Postgres, clock: HandClock) -> None:
+    store = PostgresAccounts(postgres, await begin_incarnation(postgres, "node"), clock)
+    outcomes: list[object] = []
+
+    async def attempt(username: str) -> None:
+        try:
+            outcomes.append(await store.register(TOKEN, user_id(), registration(clock, "a@example.org", username)))
+        except KithError as error:
+            outcomes.append(error.code)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(attempt, f"user{number}")
+    assert outcomes.count(ErrorCode.EMAIL_TAKEN) == 3
+    assert await postgres.fetchval(int, "select count(*) from users") == 1
+    assert await postgres.fetchval(int, "select count(*) from sessions") == 1
+
+
+async def test_a_registration_leaves_its_receipt(postgres: Postgres, clock: HandClock) -> None:
+    identity = await begin_incarnation(postgres, "node")
+    id = user_id()
+    await PostgresAccounts(postgres, identity, clock).register(TOKEN, id, registration(clock, "a@example.org"))
+    row = "node || ' ' || incarnation || ' ' || n || ' ' || heads"
+    assert await postgres.fetchval(str, f"select {row} from flushes") == f'node 1 1 [["u", "{id}", 0, 1]]'
+    assert await postgres.fetchval(int, "select rev from users") == 1
+
+
+class AnswerLost:
+    """The pool of a network that loses the answer to the first COMMIT of each write, after it took effect."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self.lose = 1
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._postgres, name)
+
+    async def transaction(self, work: Work[object]) -> object:
+        result = await self._postgres.transaction(work)
+        if self.lose:
+            self.lose -= 1
+            raise DatabaseAwayError("the answer was lost")
+        return result
+
+
+async def test_a_lost_answer_to_commit_is_found_again(postgres: Postgres, clock: HandClock) -> None:
+    """The repetition meets its own rows: it must not call the e-mail taken, the token spent, or no login ended."""
+    network = AnswerLost(postgres)
+    identity = await begin_incarnation(postgres, "node")
+    store = PostgresAccounts(network, identity, clock)  # type: ignore[arg-type] # a network is not a pool, but enough
+    id, command = user_id(), registration(clock, "a@example.org")
+    login = command.login
+    assert (await store.register(TOKEN, id, command)).username == "anna"
+    network.lose = 1
+    rotation = RotateLogin(login.id, login.token_hash, hash_of("next"), login.expires_at)
+    assert await store.rotate_login(TOKEN, id, rotation) is not None
+    network.lose = 1
+    another = login_of(clock)
+    await store.open_login(TOKEN, id, another)
+    assert len(await store.logins(id)) == 2
+    network.lose = 1
+    assert await store.change_password(TOKEN, id, ChangePassword("$new", another.id)) == [login.id]
+    network.lose = 1
+    clock.seconds = 10
+    assert await store.close_logins(TOKEN, id, None, None) == [another.id]
+
+
+async def test_who_cannot_reach_the_database_is_told_that_nobody_knows(postgres: Postgres, clock: HandClock) -> None:
+    network = AnswerLost(postgres)
+    network.lose = 100
+    identity = await begin_incarnation(postgres, "node")
+    store = PostgresAccounts(network, identity, clock)  # type: ignore[arg-type]
+    with pytest.raises(KithError) as refused:
+        await store.register(TOKEN, user_id(), registration(clock, "a@example.org"))
+    assert (refused.value.code, refused.value.outcome) == (ErrorCode.UNAVAILABLE, "unknown")
+
+
+async def test_who_signs_in_cleans_up_behind_himself(postgres: Postgres, clock: HandClock) -> None:
+    store = PostgresAccounts(postgres, await begin_incarnation(postgres, "node"), clock)
+    id, command = user_id(), registration(clock, "a@example.org")
+    await store.register(TOKEN, id, command)
+    rotation = RotateLogin(command.login.id, command.login.token_hash, hash_of("next"), command.login.expires_at)
+    await store.rotate_login(TOKEN, id, rotation)
+    clock.seconds = 40 * 86_400
+    await store.open_login(TOKEN, id, login_of(clock))
+    assert await postgres.fetchval(int, "select count(*) from sessions") == 1
+    assert await postgres.fetchval(int, "select count(*) from spent_tokens") == 0
