@@ -25,7 +25,7 @@ from actors.ports import (
 )
 from actors.recent import RecentSends
 from actors.recital import Library, recite
-from actors.sending import SendBatch, SendKey
+from actors.sending import Known, SendBatch, SendKey
 from actors.shapes.conversations import (
     ConversationCommand,
     ConversationRow,
@@ -38,7 +38,6 @@ from actors.shapes.conversations import (
 )
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ConversationId, MessageId, UserId
-from actors.shapes.messages import MessageSent
 from actors.shapes.times import iso
 from actors.shapes.users import Deliver, UserCommand, UserState
 
@@ -79,31 +78,34 @@ class ConversationActor:
         mailbox = self._activation.mailbox
         while batch := await mailbox.drain():
             try:
-                await self._work(batch)
+                await (self._send(batch) if all_sends(batch) else self._sort(batch))
             except KithError as refusal:  # the world's: the database did not answer a reload or a look-up
                 refuse_each(batch, refusal)
         assert mailbox.stop_reason is not None
         return mailbox.stop_reason
 
-    async def _work(self, batch: list[Envelope[Any]]) -> None:
+    async def _sort(self, batch: list[Envelope[Any]]) -> None:
+        """Sends first: a read that came with them is answered after their commit, so it never shows less than was
+        acknowledged."""
         sends = [envelope for envelope in batch if type(envelope.command) is SendMessage]
         if sends:
             await self._send(sends)
-        if len(sends) < len(batch):
-            # A read that came with sends is answered after their commit: it never shows less than was acknowledged.
-            for envelope in batch:
-                if type(envelope.command) is not SendMessage:
-                    await self._handle(envelope)
+        for envelope in batch:
+            if type(envelope.command) is not SendMessage:
+                await self._handle(envelope)
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
     async def _send(self, envelopes: list[Envelope[Any]]) -> None:
         """Decide, persist, publish. A fenced batch is decided again on fresh state; nobody hears of the lost attempt."""
         world = self._world
+        known: Known = {}
         for attempt in range(ATTEMPTS):
             before = self._state
-            batch = SendBatch(before, self._recent)
-            await batch.decide(envelopes, world.clock.now(), world.new_id, self._sent_before)
+            batch = SendBatch(before, self._recent, known)
+            batch.decide(envelopes, world.clock.now(), world.new_id)
+            if batch.refused and await self._look_up(batch.in_doubt(), known):
+                continue
             if before is None or batch.after is None or not batch.messages:
                 batch.answer_without_rows(envelopes)
                 return
@@ -115,8 +117,7 @@ class ConversationActor:
                 batch.publish(envelopes, self._tell_members)
                 return
             if isinstance(receipt, Repeats):
-                for (sender, client_id), (sent, text) in receipt.found.items():
-                    self._recent.note(sender, client_id, (sent, hash(text)))
+                known.update(receipt.found)
             elif isinstance(receipt, Poisoned):
                 await self._find_the_guilty(envelopes)
                 return
@@ -126,6 +127,15 @@ class ConversationActor:
                 self._state = await self._activation.reload()
         refuse_each(envelopes, KithError(ErrorCode.TRY_AGAIN, retry_after=0.5))
 
+    async def _look_up(self, keys: list[SendKey], known: Known) -> bool:
+        """Before somebody is refused the database is asked: memory forgets, and a repeat must hear its first outcome.
+
+        Also about conversations that do not exist: a stranger must not tell by the time whether there is one.
+        """
+        found = await self._world.store.sent_before(self._activation.id, keys) if keys else {}
+        known.update(found)
+        return bool(found)
+
     async def _find_the_guilty(self, envelopes: list[Envelope[Any]]) -> None:
         """The database refuses a row of this batch: one command per flush shows whose it is."""
         if len(envelopes) > 1:
@@ -133,9 +143,6 @@ class ConversationActor:
                 await self._send([envelope])
             return
         refuse_each(envelopes, KithError(ErrorCode.INVALID_PAYLOAD, "The database cannot store this"))
-
-    async def _sent_before(self, keys: list[SendKey]) -> dict[SendKey, tuple[MessageSent, str]]:
-        return await self._world.store.sent_before(self._activation.id, keys)
 
     def _tell_members(self, deliver: Deliver) -> None:
         assert self._state is not None
@@ -189,6 +196,13 @@ class ConversationActor:
             row.id, "direct", None, None, row.privacy_mode, 0, len(row.members), None, 1, at, at, from_rev=1
         )
         self._tell_members(Deliver(event_frame("conversation.created", view), row.id, 0, row.created_by))
+
+
+def all_sends(batch: list[Envelope[Any]]) -> bool:
+    for envelope in batch:  # not all(): its generator costs more than the rest of a batch of one
+        if type(envelope.command) is not SendMessage:
+            return False
+    return True
 
 
 def refuse_each(envelopes: list[Envelope[Any]], error: KithError) -> None:

@@ -1,7 +1,7 @@
 """The sends of one drain: what each becomes, and after the commit, what its asker and every member is told."""
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from actors.envelopes import event_frame, ok_frame
 from actors.mailbox import Envelope
@@ -18,9 +18,8 @@ Outcome = StoredMessage | MessageSent | KithError
 SendKey = tuple[UserId, ClientId]
 
 
-class SentBefore(Protocol):
-    async def __call__(self, keys: list[SendKey]) -> dict[SendKey, tuple[MessageSent, str]]: ...
-
+# What the database told of sends that memory has forgotten: the outcome and the text.
+Known = dict[SendKey, tuple[MessageSent, str]]
 
 CONFLICT: Final = "This client_id was used for another message"
 
@@ -28,32 +27,40 @@ CONFLICT: Final = "This client_id was used for another message"
 class SendBatch:
     """Idempotency is looked at first, before membership, blocks and body: an author always gets the first outcome."""
 
-    __slots__ = ("_in_batch", "_outcomes", "_recent", "after", "messages")
+    __slots__ = ("_in_batch", "_known", "_outcomes", "_recent", "after", "messages", "refused")
 
-    def __init__(self, state: ConversationState | None, recent: RecentSends) -> None:
+    def __init__(self, state: ConversationState | None, recent: RecentSends, known: Known) -> None:
         self.after = state  # the state once this batch is committed
         self.messages: list[StoredMessage] = []
+        self.refused: list[SendMessage] = []
         self._recent = recent
+        self._known = known
         self._in_batch: dict[SendKey, StoredMessage] = {}
         self._outcomes: list[Outcome] = []
 
-    async def decide(
-        self, envelopes: list[Envelope[Any]], now: WallTime, new_id: Callable[[], MessageId], sent_before: SentBefore
-    ) -> None:
+    def decide(self, envelopes: list[Envelope[Any]], now: WallTime, new_id: Callable[[], MessageId]) -> None:
         for envelope in envelopes:
             outcome = self._one(envelope.command, now, new_id)
-            if isinstance(outcome, KithError) and self.after is not None:
-                outcome = await self._unless_sent_before(envelope.command, outcome, now, new_id, sent_before)
             self._outcomes.append(outcome)
+            if type(outcome) is KithError and outcome.code is not ErrorCode.IDEMPOTENCY_CONFLICT:
+                self.refused.append(envelope.command)
+
+    def in_doubt(self) -> list[SendKey]:
+        """The sends that memory would refuse, and nobody has asked the database about: it may know them as repeats."""
+        keys = [(command.sender, command.client_id) for command in self.refused]
+        keys += [(command.sender, command.after) for command in self.refused if command.after is not None]
+        return [key for key in dict.fromkeys(keys) if key not in self._known]
 
     def _one(self, command: SendMessage, now: WallTime, new_id: Callable[[], MessageId]) -> Outcome:
         key = (command.sender, command.client_id)
-        known = self._recent.find(command.sender, command.client_id)
-        if known is not None:
-            sent, text_hash = known
-            if text_hash != hash(command.text):
+        sent = self._recent.find(command.sender, command.client_id)
+        if sent is None and self._known:
+            told = self._known.get(key)
+            sent = None if told is None else (told[0], hash(told[1]))
+        if sent is not None:
+            if sent[1] != hash(command.text):
                 return KithError(ErrorCode.IDEMPOTENCY_CONFLICT, CONFLICT, details={"field": "client_id"})
-            return sent
+            return sent[0]
         first = self._in_batch.get(key)
         if first is not None:  # a repeat of a message that waits for the same commit
             if first.text != command.text:
@@ -70,26 +77,8 @@ class SendBatch:
         return message
 
     def _knows(self, sender: UserId, client_id: ClientId) -> bool:
-        return self._recent.find(sender, client_id) is not None or (sender, client_id) in self._in_batch
-
-    async def _unless_sent_before(
-        self,
-        command: SendMessage,
-        refusal: KithError,
-        now: WallTime,
-        new_id: Callable[[], MessageId],
-        sent_before: SentBefore,
-    ) -> Outcome:
-        """Before somebody is refused, the database is asked: memory forgets, and a repeat must hear its first outcome."""
-        if refusal.code is ErrorCode.IDEMPOTENCY_CONFLICT:
-            return refusal
-        keys = [(command.sender, command.client_id)]
-        if command.after is not None:
-            keys.append((command.sender, command.after))
-        found = await sent_before(keys)
-        for (sender, client_id), (sent, text) in found.items():
-            self._recent.note(sender, client_id, (sent, hash(text)))
-        return self._one(command, now, new_id) if found else refusal
+        key = (sender, client_id)
+        return self._recent.find(sender, client_id) is not None or key in self._in_batch or key in self._known
 
     def answer_without_rows(self, envelopes: list[Envelope[Any]]) -> None:
         """Nothing of this batch is new: repeats and refusals only."""
@@ -110,13 +99,14 @@ class SendBatch:
         """The event for everybody; the `ok` of a connection travels with it, so that revs arrive in order there too."""
         assert self.after is not None
         origin = envelope.command.origin
-        name = self.after.members[message.sender_id].name
+        view = view_of(message, self.after.members[message.sender_id].name, sent.created_at)
         if origin is None:
             envelope.answer(sent)
-            frame = event_frame("message.created", view_of(message, name))
-            return Deliver(frame, message.conversation_id, message.seq, message.sender_id)
+            return Deliver(
+                event_frame("message.created", view), message.conversation_id, message.seq, message.sender_id
+            )
         envelope.settled = True
-        frame = event_frame("message.created", view_of(message, name), origin.read_at)
+        frame = event_frame("message.created", view, origin.read_at)
         ok = None if origin.ref is None else ok_frame(origin.ref, sent)
         return Deliver(frame, message.conversation_id, message.seq, message.sender_id, origin.socket, ok)
 
@@ -136,7 +126,7 @@ def outcome_of(message: StoredMessage, *, duplicate: bool = False) -> MessageSen
     return MessageSent(message.id, message.seq, message.rev, iso(message.created_at), duplicate)
 
 
-def view_of(message: StoredMessage, sender_name: str) -> MessageView:
+def view_of(message: StoredMessage, sender_name: str, created_at: str) -> MessageView:
     return MessageView(
         message.id,
         message.conversation_id,
@@ -145,7 +135,7 @@ def view_of(message: StoredMessage, sender_name: str) -> MessageView:
         message.sender_id,
         sender_name,
         message.client_id,
-        iso(message.created_at),
+        created_at,
         message.text,
         reply_to=message.reply_to,
         mentions=message.mentions,
