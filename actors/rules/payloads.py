@@ -16,11 +16,11 @@ _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`")
 _NAMED: Final = re.compile(r"field `(?P<name>[^`]+)`")
 
 
-def fault(problem: str) -> KithError:
-    """What msgspec found wrong, as an answer that names the field."""
+def fault(problem: str, whole: str = "") -> KithError:
+    """What msgspec found wrong, as an answer that names the field; `whole` is the field that the decoded part stands in."""
     at, named = _AT.search(problem), _NAMED.search(problem)
     path = [at["path"]] if at is not None and at["path"] else []
-    field = ".".join([*path, *([named["name"]] if named is not None else [])])
+    field = ".".join([*path, *([named["name"]] if named is not None else [])]) or whole
     message = problem[: at.start()] if at is not None else problem
     return KithError(ErrorCode.INVALID_PAYLOAD, message, details={"field": field} if field else {})
 
@@ -40,6 +40,8 @@ def send_command(payload: SendPayload, sender: UserId, origin: Origin | None = N
     if payload.text is UNSET:
         field = "text" if payload.ciphertext is UNSET else "ciphertext"
         raise invalid(field, "A standard conversation takes `text`")
+    if payload.ciphertext is not UNSET:  # one of the two would be dropped without a word
+        raise invalid("ciphertext", "Give `text` or `ciphertext`, not both")
     check_text(payload.text, TEXT_LIMIT, "text")
     if payload.media_ids:
         raise KithError(ErrorCode.MEDIA_NOT_FOUND, details={"field": "media_ids", "value": payload.media_ids[0]})

@@ -1,0 +1,62 @@
+"""What a text may be: counted as people count after NFC, never empty, never with a character that cannot be stored."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.rules.texts import check_text
+from actors.shapes.errors import ErrorCode, KithError
+
+COMPOSED = "\u00e9"
+DECOMPOSED = "e\u0301"
+GROWS = "\ufb2c"  # three code points in NFC: the largest growth there is
+
+
+def verdict(text: str, limit: int = 9) -> ErrorCode | None:
+    try:
+        check_text(text, limit, "text")
+    except KithError as error:
+        assert error.details == {"field": "text"}
+        return error.code
+    return None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", None),
+        (" ", None),
+        ("a" * 9, None),
+        ("a" * 10, ErrorCode.CONTENT_TOO_LONG),
+        ("", ErrorCode.INVALID_PAYLOAD),
+        ("a\x00b", ErrorCode.INVALID_PAYLOAD),
+        ("\x00", ErrorCode.INVALID_PAYLOAD),
+        (COMPOSED * 9, None),
+        (COMPOSED * 10, ErrorCode.CONTENT_TOO_LONG),
+        (DECOMPOSED * 9, None),  # 18 code points as sent, 9 as counted
+        (DECOMPOSED * 10, ErrorCode.CONTENT_TOO_LONG),
+        ("😀" * 9, None),
+        (GROWS * 3, None),
+        (GROWS * 4, ErrorCode.CONTENT_TOO_LONG),
+    ],
+)
+def test_what_a_text_may_be(text: str, expected: ErrorCode | None) -> None:
+    assert verdict(text) == expected
+
+
+def test_a_text_that_grows_in_nfc_is_measured_after_it() -> None:
+    """Only texts longer than the limit were normalised. So 8,000 characters that NFC writes as 24,000 were taken."""
+    assert verdict(GROWS * 8_000, limit=8_000) is ErrorCode.CONTENT_TOO_LONG
+
+
+@given(st.text(max_size=40), st.integers(1, 12))
+def test_the_short_cut_decides_like_the_definition(text: str, limit: int) -> None:
+    if not text:
+        expected = ErrorCode.INVALID_PAYLOAD
+    elif len(unicodedata.normalize("NFC", text)) > limit:
+        expected = ErrorCode.CONTENT_TOO_LONG
+    else:
+        expected = ErrorCode.INVALID_PAYLOAD if "\x00" in text else None
+    assert verdict(text, limit) == expected
