@@ -1,6 +1,7 @@
 -- Conversations. A message sent changes rev, seq, last_message_*, changed_xid and updated_at: none of them is indexed
 -- and the pages keep room, so that every such update stays HOT (with an index on a last-changed column the time per
--- message rose by 75 %).
+-- message rose by 75 %). `rev` is the revision of the last change of anything in the conversation, `own_rev` that of its
+-- own fields (name, description, key epoch).
 
 create table conversations (
     id              uuid primary key,
@@ -14,6 +15,7 @@ create table conversations (
     last_message_at timestamptz,
     seq             bigint      not null default 0,
     rev             bigint      not null default 0,
+    own_rev         bigint      not null default 1,
     changed_xid     xid8        not null default pg_current_xact_id(),
     direct_low      uuid,
     direct_high     uuid,

@@ -1,4 +1,6 @@
--- Messages. `seq` counts a conversation's messages, `rev` is the revision of a message's last change.
+-- Messages. `seq` counts a conversation's messages, `rev` is the revision of a message's last change and `created_rev`
+-- that of its first: who joined later must not see an old message because somebody edited it, and a repeated send gets
+-- the answer of the first one.
 -- A standard message has `body`, a strict one `content_encrypted` and `content_nonce`; a deleted one has neither.
 -- `client_id` is the idempotency key of its author. No foreign keys: see 0003.
 
@@ -6,6 +8,7 @@ create table messages (
     conversation_id    uuid        not null,
     seq                bigint      not null,
     rev                bigint      not null,
+    created_rev        bigint      not null,
     id                 uuid        not null,
     sender_id          uuid        not null,
     client_id          uuid        not null,

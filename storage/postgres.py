@@ -183,6 +183,15 @@ class Postgres:
         status: str = await _crossing(self._loop, self._pool.execute, sql, *values)
         return status
 
+    async def run(self, work: Work[T]) -> T:
+        """Run several statements on one connection in one crossing, each committed by itself."""
+
+        async def run() -> T:
+            async with self._pool.acquire() as connection:
+                return await work(_Asked(connection))
+
+        return await _crossing(self._loop, run)
+
     async def transaction(self, work: Work[T]) -> T:
         """Run `work` in one transaction, wholly on the asyncio side: it must not await anything of trio's.
 

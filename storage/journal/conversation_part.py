@@ -34,8 +34,9 @@ c_won as (
   returning c.id, w.old_rev, w.new_rev, w.messages
 ),
 c_sent as (
-  insert into messages (conversation_id, seq, rev, id, sender_id, client_id, created_at, reply_to, body, mentions)
-  select m.conversation_id, m.seq, m.rev, m.id, m.sender_id, m.client_id,
+  insert into messages (conversation_id, seq, rev, created_rev, id, sender_id, client_id, created_at, reply_to, body,
+                        mentions)
+  select m.conversation_id, m.seq, m.rev, m.rev, m.id, m.sender_id, m.client_id,
          to_timestamp(m.created_at / 1000.0::float8), m.reply_to, m.text, nullif(m.mentions, '{{}}')
     from json_to_recordset({1}::text::json)
       as m(id uuid, conversation_id uuid, seq bigint, rev bigint, sender_id uuid, client_id uuid, text text,

@@ -9,6 +9,7 @@ class JournalCounters(Struct):
     flushes: int = 0
     units: int = 0  # written
     rows: int = 0  # written
+    messages: int = 0  # of these rows
     fenced: int = 0
     contended: int = 0
     repeated: int = 0

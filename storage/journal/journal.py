@@ -6,7 +6,19 @@ from typing import Final
 
 import trio
 
-from actors.ports import BirthUnit, Clock, Committed, Fenced, Poisoned, Receipt, Repeats, Taken, Unit, WriteToken
+from actors.ports import (
+    BirthUnit,
+    Clock,
+    Committed,
+    ConversationUnit,
+    Fenced,
+    Poisoned,
+    Receipt,
+    Repeats,
+    Taken,
+    Unit,
+    WriteToken,
+)
 from actors.shapes.times import Seconds
 from storage.database_errors import RowRefusedError
 from storage.journal.counters import FlushObserver, JournalCounters, observe_nothing
@@ -170,11 +182,15 @@ class PostgresJournal:
                 [(waiter, verdict) for waiter, verdict in zip(batch, found, strict=True) if verdict is not None]
             )
         rows = 0
+        messages = 0
         for waiter in winners:
             rows += waiter.rows
+            if type(waiter.unit) is ConversationUnit:
+                messages += waiter.rows - 1
             self._waiting.decide(waiter, _COMMITTED)
         self.counters.units += len(winners)
         self.counters.rows += rows
+        self.counters.messages += messages
         return rows
 
     async def _tell_losers(self, losers: Sequence[tuple[Waiter, str]]) -> None:

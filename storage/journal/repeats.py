@@ -11,7 +11,7 @@ from actors.shapes.messages import MessageSent
 from actors.shapes.times import WallTime, iso
 
 REPEATS: Final = """
-select m.conversation_id::text, m.sender_id::text, m.client_id::text, m.id::text, m.seq, m.rev,
+select m.conversation_id::text, m.sender_id::text, m.client_id::text, m.id::text, m.seq, m.created_rev,
        (extract(epoch from m.created_at) * 1000)::bigint, coalesce(m.body, '')
   from unnest($1::uuid[], $2::uuid[], $3::uuid[]) k(conversation_id, sender_id, client_id)
   join messages m using (conversation_id, sender_id, client_id)
