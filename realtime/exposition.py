@@ -15,6 +15,7 @@ class JournalNumbers(Protocol):
     flushes: int
     units: int
     rows: int
+    messages: int
     fenced: int
     contended: int
     repeated: int

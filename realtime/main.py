@@ -166,7 +166,7 @@ async def assemble(settings: Settings, postgres: Postgres) -> Node:
         settings.journal_max_rows, settings.journal_max_bytes, flush_rows=settings.journal_batch_rows
     )
     journal = PostgresJournal(postgres.dedicated(), identity, clock, bounds, observe)
-    accounts = PostgresAccounts(postgres, identity)
+    accounts = PostgresAccounts(postgres, identity, clock)
     tokens = TokenAuthority(settings.jwt_secret, lifetime=Seconds(settings.access_token_minutes * 60))
     revocations = RevokedLogins(clock, tokens.lifetime)
     await revocations.load(accounts)
