@@ -43,7 +43,7 @@ class Engine:
         self.mask = bytes((plan.run >> 8 * i & 0xFF) | 1 for i in range(4))
         self.run_prefix = f"{plan.run:08x}".encode()
         self.end_ns = 0
-        self._ready = self._pending = self._gone = 0
+        self._ready = self._pending = self._gone = self._turned = 0
         self._by_fd: dict[int, User] = {}
         self._retry: list[User] = []
         self._users = [
@@ -115,8 +115,14 @@ class Engine:
         return self._ready == len(self._users)
 
     def turn(self, wait_seconds: float) -> None:
+        """Everything that is ready, but not oftener than once per tick: the server needs the same cores."""
+        rest = self._turned + self.plan.tick_us * 1000 - time.perf_counter_ns()
+        if rest > 0:
+            time.sleep(rest / SECOND)
         by_fd = self._by_fd
-        for fd, events in self.epoll.poll(wait_seconds, 512):
+        ready = self.epoll.poll(wait_seconds, 512)
+        self._turned = time.perf_counter_ns()
+        for fd, events in ready:
             user = by_fd.get(fd)
             if user is not None:
                 user.handle(events)
@@ -217,7 +223,7 @@ class Engine:
             now = time.perf_counter_ns()
 
     def _drain(self) -> None:
-        """Wait for what is under way, and half a second longer: what comes a second time comes late."""
+        """Wait for what is under way, and a tenth of the quiet time longer: what comes a second time comes late."""
         totals = self.ledger.totals
         moved = time.perf_counter_ns()
         limit = moved + self.plan.drain_ms * 1_000_000
@@ -235,7 +241,7 @@ class Engine:
             if done != before:
                 before, moved = done, now
             whole = totals.acknowledged + totals.refused >= totals.sent and totals.received + totals.refused >= expected
-            if whole and now > moved + SECOND // 2:
+            if whole and now > moved + self.plan.quiet_ms * 100_000:
                 break
 
     # -- result -------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     quiet_ms: int = 5_000  # no longer than this without anything arriving
     stall_ms: int = 5_000  # a lane that waits longer is given up and goes on with its next message
     slot_ms: int = 1_000
+    tick_us: int = 200  # look at the sockets not oftener: each wake-up costs as much as the message it brings
 
     def arguments(self) -> list[str]:
         return [f"{name}={getattr(self, name)}" for name in self.__struct_fields__]

@@ -45,6 +45,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     slot: float = 1.0
     stall: float = 5.0
     quiet: float = 5.0
+    tick_us: int = 200
 
 
 def _target(url: str) -> tuple[str, int, str]:
@@ -102,6 +103,7 @@ def plans(wish: Wish, lines: list[roster.Line], run: int) -> list[Plan]:
             slot_ms=slot_ms,
             stall_ms=round(wish.stall * 1000),
             quiet_ms=round(wish.quiet * 1000),
+            tick_us=wish.tick_us,
         )
         for k, (skip, count) in enumerate(shares)
     ]
@@ -214,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--auth", choices=("header", "hello"), default="header")
         one.add_argument("--engine", choices=("auto", "native", "python"), default="auto")
         one.add_argument("--out", type=Path, help="write the result as JSON, too")
+        one.add_argument("--tick-us", type=int, default=200, help="look at the sockets not oftener than this")
         if kind == "chat":
             one.add_argument("--in-flight", type=int, default=1, help="closed loop: messages under way per lane")
             one.add_argument("--per", choices=("pair", "user"), default="pair", help="closed loop: what a lane is")
@@ -229,7 +232,7 @@ def main() -> int:
     out, kind = given.pop("out"), given.pop("kind")
     mode = "idle" if kind == "idle" else "open" if given.get("rate") else "closed"
     try:
-        result = run(msgspec.convert({**given, "mode": mode}, Wish, builtin_types=(Path,)))
+        result = run(Wish(**{**given, "mode": mode}))
     except (SwarmError, roster.RosterError, native.NativeError, OSError) as error:
         print(f"swarm: {error}", file=sys.stderr)
         return 2

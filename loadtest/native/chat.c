@@ -39,6 +39,7 @@ static void read_plan(int count, char **arguments) {
         number_argument(a, "messages", &plan.messages);
         number_argument(a, "drain_ms", &plan.drain_ms);
         number_argument(a, "quiet_ms", &plan.quiet_ms);
+        number_argument(a, "tick_us", &plan.tick_us);
         number_argument(a, "stall_ms", &plan.stall_ms);
         number_argument(a, "connect_ms", &plan.connect_ms);
         number_argument(a, "slot_ms", &plan.slot_ms);
@@ -135,12 +136,12 @@ static void run(void) {
         if (plan.messages && total.sent >= (uint64_t)plan.messages) break;
     }
     if (end_ns > now_ns()) end_ns = now_ns();
-    /* Wait for what is under way, and half a second longer: what comes a second time comes late. */
+    /* Wait for what is under way, and a tenth of the quiet time longer: what comes a second time comes late. */
     uint64_t moved = now_ns(), limit = moved + plan.drain_ms * 1000000ull, before = done_so_far();
     while (now_ns() < limit && now_ns() < moved + plan.quiet_ms * 1000000ull) {
         turn(SECOND / 50);
         if (done_so_far() != before) before = done_so_far(), moved = now_ns();
-        if (total.acknowledged + total.refused >= total.sent && total.received + total.refused >= total.sent && now_ns() > moved + SECOND / 2) break;
+        if (total.acknowledged + total.refused >= total.sent && total.received + total.refused >= total.sent && now_ns() > moved + plan.quiet_ms * 100000ull) break;
     }
 }
 

@@ -1,3 +1,4 @@
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -5,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -14,6 +16,7 @@ from loadtest.roster import Line
 from tests.loadtest.chat_server import ChatServer
 from tests.loadtest.fault_proxy import FaultProxy
 
+ROOT = Path(__file__).parent.parent.parent
 ENGINES = [
     "python",
     pytest.param("native", marks=pytest.mark.skipif(native.compiler() is None, reason="no C compiler")),
@@ -136,6 +139,23 @@ async def test_a_group_message_must_reach_every_other_member_once(tmp_path: Path
     assert told.engine == "python"
     by_group = sum(1 for sender, _ in server.stored if sender in {line.user_id for line in lines[:7]})
     assert told.totals.received == by_group * 6 + (len(server.stored) - by_group)
+
+
+async def test_the_command_line_tells_writes_and_ends_with_its_verdict(tmp_path: Path) -> None:
+    lines = pairs(1)
+    server = ChatServer(lines)
+    roster.write(tmp_path / "users", lines)
+    command = [sys.executable, "-m", "loadtest.swarm", "chat", "--file", str(tmp_path / "users"), "--seconds", "5"]
+    async with listening(server.serve) as port:
+        given = ["--url", f"ws://127.0.0.1:{port}/ws", "--messages", "20", "--out", str(tmp_path / "told")]
+        done = await trio.run_process([*command, *given], capture_stdout=True, cwd=ROOT)
+        assert b"accounts in order" in done.stdout
+        told = msgspec.json.decode((tmp_path / "told").read_bytes(), type=SwarmReport)
+        assert told.totals.received == 20
+        server.refuse[lines[0].user_id] = "OVERLOADED"
+        failed = await trio.run_process([*command, *given], capture_stdout=True, check=False, cwd=ROOT)
+    assert failed.returncode == 1
+    assert b"NOT IN ORDER" in failed.stdout
 
 
 async def test_nobody_there_is_an_error_and_not_a_result(tmp_path: Path) -> None:
