@@ -1,1 +1,1 @@
-"""The twins of the stores in memory: they pass the same contracts, and forget everything."""
+"""In-memory twins of the ports, for tests of actors: they pass the same contract suites as PostgreSQL."""

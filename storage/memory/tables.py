@@ -1,0 +1,120 @@
+"""The rows that the in-memory twins share, as PostgreSQL would hold them."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from msgspec import Struct, field
+
+from actors.shapes.conversations import ConversationType, PrivacyMode
+from actors.shapes.ids import ClientId, ConversationId, UserId
+from actors.shapes.messages import StoredMessage
+from actors.shapes.times import WallTime
+from actors.shapes.users import Limits
+from storage.message_rows import MessageRow
+
+
+class UserRow(Struct):
+    id: UserId
+    username: str
+    rev: int = 0
+    display_name: str | None = None
+    avatar_url: str | None = None
+    bio: str | None = None
+    interests: tuple[str, ...] = ()
+    limits: Limits = "normal"
+    status: Literal["active", "suspended", "deleted"] = "active"
+    email: str = ""
+    created_at: WallTime = WallTime(0)
+
+    @property
+    def name(self) -> str:
+        return self.display_name or self.username
+
+
+class MembershipRow(Struct):
+    user_id: UserId
+    role: str
+    joined_rev: int
+    joined_at: WallTime
+    rev: int
+    left_rev: int | None = None
+    left_at: WallTime | None = None
+    last_read_seq: int = 0
+
+
+class ConversationTable(Struct):
+    """One conversation with all that belongs to it."""
+
+    id: ConversationId
+    type: ConversationType
+    privacy_mode: PrivacyMode
+    created_at: WallTime
+    updated_at: WallTime
+    name: str | None = None
+    description: str | None = None
+    seq: int = 0
+    rev: int = 1
+    own_rev: int = 1
+    members: list[MembershipRow] = field(default_factory=list)
+    messages: list[StoredMessage] = field(default_factory=list)
+
+    @property
+    def present(self) -> list[MembershipRow]:
+        return [member for member in self.members if member.left_rev is None]
+
+    @property
+    def activity(self) -> WallTime:
+        return self.messages[-1].created_at if self.messages else self.created_at
+
+    def membership(self, user: UserId) -> MembershipRow | None:
+        return next((member for member in self.present if member.user_id == user), None)
+
+    def sent_as(self, sender: UserId, client_id: ClientId) -> StoredMessage | None:
+        return next((m for m in self.messages if m.sender_id == sender and m.client_id == client_id), None)
+
+
+class MemoryTables(Struct):
+    users: dict[UserId, UserRow] = field(default_factory=dict)
+    conversations: dict[ConversationId, ConversationTable] = field(default_factory=dict)
+    blocks: set[tuple[UserId, UserId]] = field(default_factory=set)
+    heads: list[tuple[str, str, int, int]] = field(default_factory=list)  # what the flush rows would say
+
+    def add_user(self, id: UserId, username: str, display_name: str | None = None) -> UserRow:
+        row = self.users[id] = UserRow(id, username, display_name=display_name, email=f"{username}@example.org")
+        return row
+
+    def direct_between(self, a: UserId, b: UserId, privacy_mode: str) -> ConversationTable | None:
+        pair = {a, b}
+        for table in self.conversations.values():
+            if (
+                table.type == "direct"
+                and table.privacy_mode == privacy_mode
+                and {m.user_id for m in table.members} == pair
+            ):
+                return table
+        return None
+
+    def of_member(self, user: UserId) -> Iterator[tuple[ConversationTable, MembershipRow]]:
+        for table in self.conversations.values():
+            membership = table.membership(user)
+            if membership is not None:
+                yield table, membership
+
+    def message_row(self, message: StoredMessage) -> MessageRow:
+        return MessageRow(
+            id=message.id,
+            conversation_id=message.conversation_id,
+            seq=message.seq,
+            rev=message.rev,
+            sender_id=message.sender_id,
+            sender_name=self.users[message.sender_id].name,
+            client_id=message.client_id,
+            created_at=message.created_at,
+            body=message.text,
+            encryption_version=0,
+            reply_to=message.reply_to,
+            mentions=list(message.mentions),
+            edited_at=None,
+            deleted_at=None,
+            deleted_by=None,
+        )
