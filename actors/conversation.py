@@ -1,7 +1,7 @@
 """A conversation: orders what its members say, has it written, and tells everybody once it is on disk."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import trio
@@ -89,7 +89,10 @@ class ConversationActor:
         acknowledged."""
         sends = [envelope for envelope in batch if type(envelope.command) is SendMessage]
         if sends:
-            await self._send(sends)
+            try:
+                await self._send(sends)
+            except KithError as refusal:  # of the sends only: a read, and above all a new name, did not fail with them
+                refuse_each(sends, refusal)
         for envelope in batch:
             if type(envelope.command) is not SendMessage:
                 await self._handle(envelope)
@@ -97,7 +100,7 @@ class ConversationActor:
     # -- sending ------------------------------------------------------------------------------------------------------
 
     async def _send(self, envelopes: list[Envelope[Any]]) -> None:
-        """Decide, persist, publish. A fenced batch is decided again on fresh state; nobody hears of the lost attempt."""
+        """Decide, persist, publish. A fenced batch is decided again on fresh state; nobody hears of lost attempts."""
         world = self._world
         known: Known = {}
         for attempt in range(ATTEMPTS):
@@ -111,7 +114,11 @@ class ConversationActor:
                 return
             after = batch.after
             unit = ConversationUnit(after.id, before.rev, after.rev, after.seq, batch.messages)
-            receipt = await world.journal.append(self._activation, unit)
+            try:
+                receipt = await world.journal.append(self._activation, unit)
+            except KithError as refusal:
+                batch.withdraw(envelopes, refusal)
+                return
             if type(receipt) is Committed:
                 self._state = after
                 batch.publish(envelopes, self._tell_members)
@@ -144,17 +151,19 @@ class ConversationActor:
             return
         refuse_each(envelopes, KithError(ErrorCode.INVALID_PAYLOAD, "The database cannot store this"))
 
-    def _tell_members(self, deliver: Deliver) -> None:
-        assert self._state is not None
+    def _tell_members(self, deliver: Deliver, members: Iterable[UserId] | None = None) -> None:
+        if members is None:
+            assert self._state is not None
+            members = self._state.members
         tell = self._world.users.tell
-        for user in self._state.members:
+        for user in members:
             try:
                 tell(user, deliver)
             except KithError:
                 # His mailbox is full: it notes the hole, and his actor closes his connections with `resync`.
                 continue
 
-    # -- everything else ------------------------------------------------------------------------------------------------
+    # -- everything else ----------------------------------------------------------------------------------------------
 
     async def _handle(self, envelope: Envelope[Any]) -> None:
         command = envelope.command
@@ -179,27 +188,39 @@ class ConversationActor:
         id, now = self._activation.id, self._world.clock.now()
         pair = (command.creator, command.other)
         row = ConversationRow(id, "direct", command.privacy_mode, command.creator, now, pair)
-        receipt = await self._world.journal.append(self._activation, BirthUnit(row))
+        try:
+            receipt = await self._world.journal.append(self._activation, BirthUnit(row))
+        except KithError as refusal:
+            envelope.refuse(refusal)
+            return
         if isinstance(receipt, Taken) and receipt.by is not None:
             envelope.answer(Created(receipt.by, created=False))
             self._activation.mailbox.stop(StopReason.NEVER_BORN)
+        elif isinstance(receipt, Poisoned):
+            envelope.refuse(KithError(ErrorCode.INVALID_PAYLOAD, "The database cannot store this"))
         elif type(receipt) is not Committed:
-            envelope.refuse(KithError(ErrorCode.TRY_AGAIN))
+            envelope.refuse(KithError(ErrorCode.TRY_AGAIN, outcome="none"))
         else:
-            self._state = await self._activation.reload()
-            self._announce(row)
+            await self._live_on(row)
             envelope.answer(Created(id, created=True))
 
-    def _announce(self, row: ConversationRow) -> None:
+    async def _live_on(self, row: ConversationRow) -> None:
+        """It is on disk: take over what is there now, and tell its members."""
+        try:
+            self._state = await self._activation.reload()
+        except KithError:
+            # This actor would deny what it has just written: the next command wakes one that has read it.
+            self._activation.mailbox.stop(StopReason.LOAD_FAILED)
         at = iso(row.created_at)
         view = ConversationView(
-            row.id, "direct", None, None, row.privacy_mode, 0, len(row.members), None, 1, at, at, from_rev=1
-        )
-        self._tell_members(Deliver(event_frame("conversation.created", view), row.id, 0, row.created_by))
+            row.id, "direct", None, None, row.privacy_mode, 0, len(row.members), None, 1, at, at,
+            from_rev=1, conversation_id=row.id,
+        )  # fmt: skip
+        self._tell_members(Deliver(event_frame("conversation.created", view), row.id, 0, row.created_by), row.members)
 
 
 def all_sends(batch: list[Envelope[Any]]) -> bool:
-    for envelope in batch:  # not all(): its generator costs more than the rest of a batch of one
+    for envelope in batch:  # noqa: SIM110 - the generator of all() costs more than the rest of a batch of one
         if type(envelope.command) is not SendMessage:
             return False
     return True

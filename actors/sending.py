@@ -17,7 +17,6 @@ from actors.shapes.users import Deliver
 Outcome = StoredMessage | MessageSent | KithError
 SendKey = tuple[UserId, ClientId]
 
-
 # What the database told of sends that memory has forgotten: the outcome and the text.
 Known = dict[SendKey, tuple[MessageSent, str]]
 
@@ -84,6 +83,15 @@ class SendBatch:
         """Nothing of this batch is new: repeats and refusals only."""
         for envelope, outcome in zip(envelopes, self._outcomes, strict=True):
             tell_asker(envelope, outcome)
+
+    def withdraw(self, envelopes: list[Envelope[Any]], refusal: KithError) -> None:
+        """The journal took nothing: who waits for its rows is refused, and the others hear what they would have."""
+        for envelope, outcome in zip(envelopes, self._outcomes, strict=True):
+            command = envelope.command
+            if (command.sender, command.client_id) in self._in_batch:
+                envelope.refuse(refusal)
+            else:
+                tell_asker(envelope, outcome)
 
     def publish(self, envelopes: list[Envelope[Any]], tell_members: Callable[[Deliver], None]) -> None:
         """The batch is on disk: remember it, answer, and pass each message to everybody in order."""

@@ -126,6 +126,7 @@ class ConversationView(Struct, frozen=True):
     unread_count: int | UnsetType = UNSET
     my: MyMembership | UnsetType = UNSET
     from_rev: int | UnsetType = UNSET
+    conversation_id: ConversationId | UnsetType = UNSET  # in events: every one of a conversation carries it
 
 
 class MemberView(Struct, frozen=True):

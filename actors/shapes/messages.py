@@ -29,7 +29,7 @@ class StoredMessage(Struct, frozen=True, gc=False):
 
 
 class MessageView(Struct, frozen=True, gc=False):
-    """The message of PROTOCOL.md section 5; fields that do not apply are left out, fields of one reader are UNSET in events."""
+    """The message of PROTOCOL.md section 5, without what does not apply and, in events, what depends on the reader."""
 
     id: MessageId
     conversation_id: ConversationId
@@ -39,7 +39,7 @@ class MessageView(Struct, frozen=True, gc=False):
     sender_name: str
     client_id: ClientId
     created_at: str
-    text: str | None | UnsetType = UNSET  # None: a tombstone
+    text: str | UnsetType | None = UNSET  # None: a tombstone
     encryption_version: int = 0
     reply_to: MessageId | None = None
     media: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class MessageView(Struct, frozen=True, gc=False):
     my_reactions: tuple[str, ...] | UnsetType = UNSET
     edited_at: str | None = None
     deleted_at: str | None = None
-    deleted_by: UserId | None | UnsetType = UNSET
+    deleted_by: UserId | UnsetType | None = UNSET
 
 
 class MessageSent(Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""The payloads of socket commands and of their HTTP twins, as clients send them; ids are checked by rules/payloads.py."""
+"""The payloads of socket commands and their HTTP twins, as clients send them; ids are checked by rules/payloads.py."""
 
 from typing import Annotated
 

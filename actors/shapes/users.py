@@ -152,9 +152,9 @@ class ChangePassword(Struct, frozen=True):
 
 class UpdateProfile(Struct, frozen=True):
     username: str | UnsetType = UNSET
-    display_name: str | None | UnsetType = UNSET
-    avatar_url: str | None | UnsetType = UNSET
-    bio: str | None | UnsetType = UNSET
+    display_name: str | UnsetType | None = UNSET
+    avatar_url: str | UnsetType | None = UNSET
+    bio: str | UnsetType | None = UNSET
     interests: tuple[str, ...] | UnsetType = UNSET
 
 
