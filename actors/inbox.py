@@ -22,8 +22,16 @@ class Inbox:
         if counts is None:
             return
         known = counts.get(conversation)
-        if known is not None and seq > known[1]:
+        if known is None or seq <= known[1]:
+            return
+        if seq == known[1] + 1:
             counts[conversation] = (known[0] if own else known[0] + 1, seq)
+        else:  # one in between never came here: what is not known is counted by the database, never guessed
+            del counts[conversation]
+
+    def forget(self) -> None:
+        """Messages went past unseen: every count is read again when it is asked for."""
+        self._counts = None
 
     def unknown(self, conversations: tuple[ConversationId, ...]) -> list[ConversationId]:
         return [id for id in conversations if self._counts is None or id not in self._counts]

@@ -75,6 +75,7 @@ class UserActor:
                 if mailbox.overflowed:  # events were refused: nobody can say what these connections missed
                     mailbox.overflowed = False
                     self._attendance.end_all(Ending.RESYNC)
+                    self._inbox.forget()
                 for envelope in batch:
                     if type(envelope.command) is Deliver:
                         self._deliver(envelope.command)
@@ -117,7 +118,7 @@ class UserActor:
             await self._account(envelope, command)
 
     async def _connect(self, envelope: Envelope[Any], command: Connect) -> None:
-        """Register first, read the heads afterwards: what is committed in between arrives as an event, and twice at worst."""
+        """Register first, then read the heads: what is committed in between arrives as an event, and twice at worst."""
         state, socket = self._state, command.socket
         if state is None or state.status != "active" or socket.login_id in self._world.revocations:
             socket.end(Ending.REVOKED)
@@ -130,7 +131,8 @@ class UserActor:
             return
         try:
             heads = await self._world.heads.load(state.id)
-        except KithError:
+        except Exception:
+            # Refused by the world, or tried again in this actor's next life: either way it is not here now.
             self._attendance.leave(socket.id)
             raise
         unread, revs = heads if heads is not None else (0, {})
