@@ -34,6 +34,8 @@ class LooseHead(msgspec.Struct):
     ref: Any = None
 
 
+# What a decoder raises at bad input; RecursionError when it is nested a thousand deep.
+MALFORMED: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 decode_head: Final = msgspec.json.Decoder(Head).decode
 decode_loosely: Final = msgspec.json.Decoder(LooseHead).decode
 

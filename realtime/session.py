@@ -33,12 +33,13 @@ from actors.shapes.payloads import HelloPayload
 from actors.shapes.times import iso
 from actors.shapes.users import Connect, Connected, Disconnect, Ending, Limits
 from actors.tokens import Claims
-from realtime.inbound import COMMANDS, decode_head, decode_loosely
 from realtime.gate import Gate
+from realtime.inbound import COMMANDS, MALFORMED, decode_head, decode_loosely
 from realtime.link import Link, LostReason
 from realtime.wire.close import CloseCode
 
-EARLY_FRAMES: Final = 100  # kept while the user's actor registers the connection
+EARLY_FRAMES: Final = 100  # kept while the user's actor registers the connection, and no more bytes than:
+EARLY_BYTES: Final = 1024 * 1024
 BAD_PAYLOADS: Final = 20
 BAD_PAYLOAD_WINDOW: Final = 60.0
 
@@ -119,7 +120,7 @@ class Session:
         elif self.state is State.JOINING:
             self._keep(payload)
 
-    def lost(self, reason: LostReason) -> None:
+    def lost(self, reason: LostReason) -> None:  # noqa: ARG002 - every end is the same to a session
         self._end()
 
     def idle_hello(self) -> None:
@@ -162,14 +163,18 @@ class Session:
             self.state = State.ENDED
             self.link.close(CloseCode.OVERLOADED, error.code, error_frame(self._hello_ref, error))
 
-    # -- hello ------------------------------------------------------------------------------------------------------------
+    # -- hello -----------------------------------------------------------------------------------------------------
 
     def _first(self, payload: bytes) -> None:
         try:
             head = decode_head(payload)
             hello = COMMANDS["hello"].decode(head.payload) if head.type == "hello" else None
-        except msgspec.MsgspecError as problem:
-            self._turn_away(CloseCode.INVALID_TOKEN, ref_of(payload), fault(str(problem)))
+        except MALFORMED as problem:
+            if self.claims is not None:  # signed in by its upgrade: answered like any other bad frame, once registered
+                self._join(HelloPayload(), None)
+                self.text(payload)
+            else:
+                self._turn_away(CloseCode.INVALID_TOKEN, ref_of(payload), wrong(problem))
             return
         if isinstance(hello, HelloPayload):
             if hello.token is not None or self.claims is None:
@@ -180,7 +185,7 @@ class Session:
             self._join(hello, head.ref)
         elif self.claims is not None:
             self._join(HelloPayload(), None)
-            self._keep(payload)
+            self.text(payload)
         else:
             self._turn_away(CloseCode.INVALID_TOKEN, head.ref, KithError(ErrorCode.MISSING_AUTH_HEADER))
 
@@ -193,7 +198,7 @@ class Session:
             expired = error.code is ErrorCode.TOKEN_EXPIRED
             self._turn_away(CloseCode.NO_HELLO if expired else CloseCode.INVALID_TOKEN, ref, error)
             return None
-        if self.state is not State.WAITING and claims.user_id != self.user_id:
+        if self.claims is not None and claims.user_id != self.claims.user_id:
             self._turn_away(CloseCode.INVALID_TOKEN, ref, KithError(ErrorCode.INVALID_TOKEN))
             return None
         if claims.login_id in self.gate.revocations:
@@ -216,7 +221,7 @@ class Session:
 
     def _keep(self, payload: bytes) -> None:
         early = self._early = self._early or []
-        if len(early) >= EARLY_FRAMES:
+        if len(early) >= EARLY_FRAMES or sum(map(len, early)) + len(payload) > EARLY_BYTES:
             self._turn_away(CloseCode.OVERLOADED, None, KithError(ErrorCode.OVERLOADED))
             return
         early.append(payload)
@@ -235,24 +240,23 @@ class Session:
             self.claims = claims
             self._say_connected(ref, 0)
 
-    # -- commands -----------------------------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------------------------
 
     def _command(self, payload: bytes) -> None:
-        ref: Ref = None
         try:
             head = decode_head(payload)
-            ref = head.ref
+        except MALFORMED as problem:
+            self.reply_error(ref_of(payload), wrong(problem))
+            return
+        try:
             command = COMMANDS.get(head.type)
             if command is None:
                 raise KithError(ErrorCode.UNKNOWN_TYPE, details={"type": head.type[:100]})
             command.run(self, head)
-        except msgspec.MsgspecError as problem:
-            self._bad_payload(ref if ref is not None else ref_of(payload), fault(str(problem)))
+        except MALFORMED as problem:
+            self.reply_error(head.ref, wrong(problem, "payload"))
         except KithError as error:
-            if error.code is ErrorCode.INVALID_PAYLOAD:
-                self._bad_payload(ref, error)
-            else:
-                self.reply_error(ref, error)
+            self.reply_error(head.ref, error)
 
     def reply_ok(self, ref: Ref, value: object) -> None:
         if ref is not None:
@@ -261,9 +265,10 @@ class Session:
     def reply_error(self, ref: Ref, error: KithError) -> None:
         self.gate.errors.of(error.code).value += 1
         self.link.send(error_frame(ref, error))
+        if error.code is ErrorCode.INVALID_PAYLOAD and self.state is State.READY:
+            self._count_bad()
 
-    def _bad_payload(self, ref: Ref, error: KithError) -> None:
-        self.reply_error(ref, error)
+    def _count_bad(self) -> None:
         now = self.gate.clock.monotonic()
         self._bad = [at for at in self._bad or () if now - at < BAD_PAYLOAD_WINDOW]
         self._bad.append(now)
@@ -279,11 +284,15 @@ class Session:
             self.gate.users.must_tell(self.user_id, Disconnect(self.id))
 
 
+def wrong(problem: Exception, whole: str = "") -> KithError:
+    return fault("Nested too deeply" if isinstance(problem, RecursionError) else str(problem), whole)
+
+
 def ref_of(payload: bytes) -> Ref:
     """The ref of a frame that is not well formed, if it can be found at all."""
     try:
         loose = decode_loosely(payload)
-    except msgspec.MsgspecError:
+    except MALFORMED:
         return None
     ref = loose.ref
     return ref if isinstance(ref, str) or (isinstance(ref, int) and not isinstance(ref, bool)) else None

@@ -17,7 +17,7 @@ _NAMED: Final = re.compile(r"field `(?P<name>[^`]+)`")
 
 
 def fault(problem: str, whole: str = "") -> KithError:
-    """What msgspec found wrong, as an answer that names the field; `whole` is the field that the decoded part stands in."""
+    """What msgspec found wrong, as an answer that names the field; `whole` names what the decoded part stands in."""
     at, named = _AT.search(problem), _NAMED.search(problem)
     path = [at["path"]] if at is not None and at["path"] else []
     field = ".".join([*path, *([named["name"]] if named is not None else [])]) or whole

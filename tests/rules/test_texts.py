@@ -18,8 +18,7 @@ def verdict(text: str, limit: int = 9) -> ErrorCode | None:
     try:
         check_text(text, limit, "text")
     except KithError as error:
-        assert error.details == {"field": "text"}
-        return error.code
+        return error.code if error.details == {"field": "text"} else None
     return None
 
 
@@ -53,6 +52,7 @@ def test_a_text_that_grows_in_nfc_is_measured_after_it() -> None:
 
 @given(st.text(max_size=40), st.integers(1, 12))
 def test_the_short_cut_decides_like_the_definition(text: str, limit: int) -> None:
+    expected: ErrorCode | None
     if not text:
         expected = ErrorCode.INVALID_PAYLOAD
     elif len(unicodedata.normalize("NFC", text)) > limit:
