@@ -6,13 +6,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from actors.rules.payloads import fault
 from actors.shapes.errors import ErrorCode, KithError, invalid
-from actors.shapes.ids import canonical
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
-_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$").search
-_MISSING: Final = re.compile(r"missing required field `([^`]+)`").search
 # The escape itself, not the text of one: an even number of backslashes before it are backslashes.
 _HAS_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
 
@@ -37,7 +35,7 @@ def decode(data: bytes, kind: type[Body]) -> Body:
     try:
         body: Body = _decoder(kind).decode(data)
     except msgspec.ValidationError as error:
-        raise _mismatch(str(error)) from None
+        raise fault(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise KithError(ErrorCode.INVALID_PAYLOAD, "The body is not JSON in UTF-8") from None
     except RecursionError:
@@ -45,27 +43,6 @@ def decode(data: bytes, kind: type[Body]) -> Body:
     if _HAS_NUL(data):
         _refuse_nul(body)
     return body
-
-
-def uuid_of(text: str, field: str) -> str:
-    """The canonical form of an id that came in a body."""
-    known = canonical(text)
-    if known is None:
-        raise invalid(field, f"`{field}` is not a UUID")
-    return known
-
-
-def _mismatch(text: str) -> KithError:
-    """msgspec says `Expected `str`, got `int` - at `$.email``; the client is told the field apart."""
-    found = _PATH(text)
-    path = found[1] if found else ""
-    said = text[: found.start()] if found else text
-    missing = _MISSING(text)
-    if missing:
-        path = f"{path}.{missing[1]}" if path else missing[1]
-    if not path:
-        return KithError(ErrorCode.INVALID_PAYLOAD, "The body is not a JSON object of the expected form")
-    return invalid(path, f"`{path}`: {said}")
 
 
 def _refuse_nul(value: Any, path: str = "") -> None:

@@ -5,6 +5,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from actors.rules.payloads import id_of
 from actors.shapes.conversations import (
     ChangeRange,
     ConversationView,
@@ -18,15 +19,13 @@ from actors.shapes.conversations import (
 from actors.shapes.errors import ErrorCode, KithError, invalid
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.messages import RANGE_LIMIT, MessageView
+from actors.shapes.payloads import HISTORY_DEFAULT
 from actors.shapes.users import CountUnread
 from webapi.answers import Answer
-from webapi.bodies import uuid_of
 from webapi.call import Call
 from webapi.paging import Page, activity_cursor, bad_query, limit_of, number_of, read_activity_cursor
 from webapi.routing import Route
 from webapi.users import check_no_block
-
-_MESSAGES_SHOWN: Final = 50
 
 
 class NewConversation(Struct, frozen=True):
@@ -81,7 +80,7 @@ async def open_conversation(call: Call) -> Answer:
     if include - {"members", "messages"}:
         raise bad_query("include", "`include` is `members`, `messages` or both")
     command = OpenConversation(
-        call.me, messages=_MESSAGES_SHOWN if "messages" in include else 0, members="members" in include
+        call.me, messages=HISTORY_DEFAULT if "messages" in include else 0, members="members" in include
     )
     return Answer(await _open(call, call.conversation(), command))
 
@@ -103,7 +102,7 @@ def _the_other(me: UserId, body: NewConversation) -> UserId:
         given = getattr(body, field)
         if given is UNSET:
             continue
-        members = {uuid_of(member, field) for member in ([given] if isinstance(given, str) else given)}
+        members = {id_of(member, field) for member in ([given] if isinstance(given, str) else given)}
         others = members - {me}
         if len(others) != 1:
             raise invalid(field, "a direct conversation is with one other user")

@@ -1,19 +1,19 @@
 """Messages of one conversation: sending, and reading back."""
 
 import uuid
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from actors.limiter import Limit
-from actors.shapes.conversations import ReadHistory, SendMessage
-from actors.shapes.errors import KithError, invalid
-from actors.shapes.ids import ClientId, MessageId, UserId
+from actors.rules.payloads import id_of, send_command
+from actors.shapes.conversations import ReadHistory
+from actors.shapes.errors import KithError
 from actors.shapes.messages import HISTORY_LIMIT, MENTIONS_LIMIT, MessagePage, MessageSent, MessageView
+from actors.shapes.payloads import HISTORY_DEFAULT, MEDIA_LIMIT, SendPayload
 from webapi.answers import Answer
-from webapi.bodies import uuid_of
 from webapi.call import Call
-from webapi.paging import DEFAULT_LIMIT, bad_query, choice_of, limit_of, number_of, read_seq_cursor, seq_cursor
+from webapi.paging import bad_query, choice_of, limit_of, number_of, read_seq_cursor, seq_cursor
 from webapi.routing import Route
 
 # A name of ours for ids that are made from an Idempotency-Key, so that no other use of UUIDs can meet them.
@@ -21,14 +21,16 @@ _KEYS: Final = uuid.UUID("6f0d5f3e-4f0b-5c1e-9a53-0f2b8a6b7a11")
 
 
 class NewMessage(Struct, frozen=True):
-    """The payload of `message.send`; `idempotency_key` is another name of `client_id`."""
+    """The payload of `message.send` without what the path says; `idempotency_key` is another name of `client_id`."""
 
-    text: str
+    text: str | UnsetType = UNSET
+    ciphertext: str | UnsetType = UNSET
     client_id: str | None = None
     idempotency_key: str | None = None
     after: str | None = None
     reply_to: str | None = None
-    mentions: list[str] = []
+    media_ids: Annotated[tuple[str, ...], Meta(max_length=MEDIA_LIMIT)] = ()
+    mentions: Annotated[tuple[str, ...], Meta(max_length=MENTIONS_LIMIT)] = ()
 
 
 class MessageList(Struct, frozen=True):
@@ -39,16 +41,17 @@ class MessageList(Struct, frozen=True):
 
 async def send_message(call: Call) -> Answer:
     body = await call.body(NewMessage)
-    if len(body.mentions) > MENTIONS_LIMIT:
-        raise invalid("mentions", f"at most {MENTIONS_LIMIT} mentions")
-    command = SendMessage(
-        sender=call.me,
+    payload = SendPayload(
+        conversation_id=call.conversation(),
         client_id=_client_id(call, body),
         text=body.text,
-        after=None if body.after is None else ClientId(uuid_of(body.after, "after")),
-        reply_to=None if body.reply_to is None else MessageId(uuid_of(body.reply_to, "reply_to")),
-        mentions=tuple(UserId(uuid_of(user, "mentions")) for user in body.mentions),
+        ciphertext=body.ciphertext,
+        reply_to=body.reply_to,
+        media_ids=body.media_ids,
+        mentions=body.mentions,
+        after=body.after,
     )
+    command = send_command(payload, call.me)
     options = call.services.options
     sent: MessageSent = await call.services.conversations.ask(call.conversation(), command, options.ask_timeout)
     return Answer(sent, 200 if sent.duplicate else 201)
@@ -65,7 +68,7 @@ async def list_messages(call: Call) -> Answer:
         raise bad_query("after_seq", "`before_seq` or `after_seq`, not both")
     command = ReadHistory(
         reader=call.me,
-        limit=limit_of(call.query, DEFAULT_LIMIT, HISTORY_LIMIT),
+        limit=limit_of(call.query, HISTORY_DEFAULT, HISTORY_LIMIT),
         before_seq=before,
         after_seq=after,
         ascending=choice_of(call.query, "order", ("asc", "desc"), "desc") == "asc",
@@ -82,19 +85,19 @@ def _next(page: MessagePage, forwards: bool) -> str | None:
     return seq_cursor("after", max(seqs)) if forwards else seq_cursor("before", min(seqs))
 
 
-def _client_id(call: Call, body: NewMessage) -> ClientId:
+def _client_id(call: Call, body: NewMessage) -> str:
     """The caller's own, or one made of his Idempotency-Key, or a new one: then a repeat is another message."""
     for field in ("client_id", "idempotency_key"):
         given = getattr(body, field)
         if given is not None:
-            return ClientId(uuid_of(given, field))
+            return id_of(given, field)
     key = call.request.headers.get("Idempotency-Key")
     if not key:
-        return ClientId(call.services.new_id())
+        return call.services.new_id()
     try:
-        return ClientId(uuid_of(key, "Idempotency-Key"))
+        return id_of(key, "Idempotency-Key")
     except KithError:
-        return ClientId(str(uuid.uuid5(_KEYS, f"{call.me}/{call.conversation()}/{key}")))
+        return str(uuid.uuid5(_KEYS, f"{call.me}/{call.conversation()}/{key}"))
 
 
 ROUTES: Final = (
