@@ -1,6 +1,5 @@
 """What can go wrong with PostgreSQL, told by whose fault it is; knows nothing of the driver."""
 
-
 from typing import ClassVar
 
 from actors.shapes.errors import ErrorCode, KithError
