@@ -13,7 +13,7 @@ PYTHON ?=
 
 # python3.11 is what Kith is tested on; a shim of that name may exist and not work, so each is tried.
 define installed
-@for python in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
+@for python in "$(PYTHON)" python3.11 python3 python3.12 python3.13; do \
 	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		exec "$$python" -I realtime/installer.py --hashes $(HASHES) $(1); \
 	fi; \

@@ -129,9 +129,8 @@ def outside_pip() -> list[str] | None:
 
 
 def fill(what: str, *, check_hashes: bool) -> None:
-    inside = [str(PYTHON), "-I", "-m", "pip"]
-    has_pip = subprocess.run([*inside, "--version"], capture_output=True).returncode == 0
-    pip = inside if has_pip else outside_pip()
+    has_pip = any(VENV.glob("lib/python*/site-packages/pip/__main__.py"))
+    pip = [str(PYTHON), "-I", "-m", "pip"] if has_pip else outside_pip()
     if pip is None:
         raise InstallError("there is no pip, neither in .venv nor outside (python3-venv, python3-pip).")
     command = [*pip, "install", "--disable-pip-version-check", "--no-input", "--no-deps"]
