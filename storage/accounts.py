@@ -5,6 +5,7 @@ writes a flush row. A write whose answer was lost is repeated: ids, hashes and t
 """
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Final, NamedTuple, TypeVar
 
 import trio
@@ -83,12 +84,12 @@ _FORGET_SPENT: Final = """
 delete from spent_tokens
  where session_id = $1 and spent_at < to_timestamp($2::bigint / 1000.0::float8) - interval '60 days'
 """
-# A repetition after a lost answer finds its own moment in the rows, and names them again.
+# $5: a repetition after a lost answer finds its own moment in the rows, and names them again.
 _REVOKE: Final = """
 update sessions set revoked_at = to_timestamp($2::bigint / 1000.0::float8)
  where user_id = $1 and ($3::uuid[] is null or id = any($3::uuid[])) and id is distinct from $4::uuid
    and (revoked_at is null and expires_at > to_timestamp($2::bigint / 1000.0::float8)
-        or revoked_at = to_timestamp($2::bigint / 1000.0::float8))
+        or $5::bool and revoked_at = to_timestamp($2::bigint / 1000.0::float8))
 returning id::text
 """
 _SET_PASSWORD: Final = """
@@ -185,20 +186,20 @@ class PostgresAccounts:
     async def close_logins(
         self, token: WriteToken, id: UserId, logins: Sequence[LoginId] | None, keep: LoginId | None
     ) -> list[LoginId]:
-        now = self._clock.now()
+        now, tried = self._clock.now(), count()
         wanted = None if logins is None else list(logins)
 
         async def work(statements: Statements) -> list[LoginId]:
-            return await statements.fetch(LoginId, _REVOKE, id, now, wanted, keep)
+            return await statements.fetch(LoginId, _REVOKE, id, now, wanted, keep, next(tried) > 0)
 
         return await self._write(token, work)
 
     async def change_password(self, token: WriteToken, id: UserId, command: ChangePassword) -> list[LoginId]:
-        now = self._clock.now()
+        now, tried = self._clock.now(), count()
 
         async def work(statements: Statements) -> list[LoginId]:
             await statements.execute(_SET_PASSWORD, id, command.password_hash, now)
-            return await statements.fetch(LoginId, _REVOKE, id, now, None, command.keep)
+            return await statements.fetch(LoginId, _REVOKE, id, now, None, command.keep, next(tried) > 0)
 
         return await self._write(token, work)
 

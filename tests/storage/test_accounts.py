@@ -182,8 +182,8 @@ async def test_logins_are_closed_one_some_or_all_and_named_once(store: AccountSt
         await store.open_login(TOKEN, id, login)
     clock.seconds = 10
     assert await store.close_logins(TOKEN, id, [logins[0].id], None) == [logins[0].id]
-    clock.seconds = 20
     assert await store.close_logins(TOKEN, id, [logins[0].id], None) == []
+    clock.seconds = 20
     assert await store.close_logins(TOKEN, id, [theirs.login.id], None) == []
     assert set(await store.close_logins(TOKEN, id, [logins[1].id, logins[2].id], logins[2].id)) == {logins[1].id}
     clock.seconds = 30

@@ -1,0 +1,70 @@
+"""Web apps to call: on rows in memory, and where it matters on a real database, too."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from storage.accounts import PostgresAccounts
+from storage.conversations import PostgresConversations
+from storage.journal.journal import PostgresJournal
+from storage.journal.waiting import JournalBounds
+from storage.node import begin_incarnation
+from storage.postgres import open_postgres
+from storage.users import PostgresUsers
+from tests.clocks import HandClock
+from tests.webapi.node import Node, Person, Stores, memory_stores, open_node
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+async def node(clock: HandClock) -> AsyncIterator[Node]:
+    stores, rows = memory_stores(clock)
+    async with open_node(stores, clock, rows) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def url(request: pytest.FixtureRequest) -> str | None:
+    return None if request.param == "memory" else request.getfixturevalue("database_url")
+
+
+@pytest.fixture
+async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
+    """The same test on both."""
+    if url is None:
+        stores, rows = memory_stores(clock)
+        async with open_node(stores, clock, rows) as opened:
+            yield opened
+        return
+    async with open_postgres(url) as postgres:
+        identity = await begin_incarnation(postgres, "node")
+        journal = PostgresJournal(postgres.dedicated(), identity, clock, JournalBounds(1_000, 1_000_000), _unobserved)
+        stores = Stores(
+            PostgresAccounts(postgres, identity, clock),
+            PostgresUsers(postgres),
+            PostgresConversations(postgres),
+            journal,
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(journal.run)
+            async with open_node(stores, clock) as opened:
+                yield opened
+            nursery.cancel_scope.cancel()
+
+
+def _unobserved(seconds: float, rows: int, waited: float) -> None: ...
+
+
+@pytest.fixture
+async def anna(node: Node) -> Person:
+    return await node.person("anna")
+
+
+@pytest.fixture
+async def ben(node: Node) -> Person:
+    return await node.person("ben")

@@ -1,0 +1,218 @@
+"""The web app on real actors, for tests: on rows in memory, or on a real database."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
+
+import httpx
+import trio
+from msgspec import Struct
+from webapi.app import WebApp, create_app
+from webapi.services import Services, WebOptions
+
+from actors.account import AccountDesk
+from actors.conversation import ConversationActor, Conversations, ConversationWorld, Users
+from actors.kinds import ActorKind
+from actors.limiter import Limiter, LimiterOptions
+from actors.loading import Loader
+from actors.metrics import Metrics
+from actors.passwords import PasswordOptions, Passwords
+from actors.ports import AccountStore, ConversationStore, Health, Journal, UserStore
+from actors.reading import Readers
+from actors.recital import Library
+from actors.revocations import RevokedLogins
+from actors.shapes.ids import ConversationId, LoginId, MessageId, SocketId, UserId
+from actors.shapes.times import Seconds
+from actors.shapes.users import Connect, Ending
+from actors.system import ActorSystem
+from actors.tokens import TokenAuthority
+from actors.user import Heads, UserActor, UserWorld
+from storage.memory.accounts import MemoryAccounts
+from tests.clocks import HandClock
+from tests.webapi.memory import MemoryConversations, MemoryUsers, Rows
+
+PASSWORD = "correct horse battery staple"
+# The least that libsodium takes: what it costs to hash a password is not what these tests are about.
+QUICK = PasswordOptions(passes=1, memory=8_192)
+
+
+class Stores(Struct, frozen=True):
+    accounts: AccountStore
+    users: UserStore
+    conversations: ConversationStore
+    journal: Journal
+
+
+class OpenSocket:
+    """A connection that remembers why it was closed."""
+
+    def __init__(self, number: int, login: str) -> None:
+        self.id = SocketId(number)
+        self.login_id = LoginId(login)
+        self.ended: list[Ending] = []
+
+    def deliver(self, frame: object) -> None: ...
+
+    def end(self, ending: Ending) -> None:
+        self.ended.append(ending)
+
+
+class FinePart:
+    """A part of the node whose health a test can change."""
+
+    def __init__(self, name: str, state: str = "ok", serves: bool = True) -> None:
+        self.name = name
+        self.state = state
+        self.serves = serves
+        self.hangs = False
+
+    async def check(self) -> tuple[str, float, bool]:
+        if self.hangs:
+            await trio.sleep_forever()
+        return self.state, 0.0015, self.serves
+
+
+class Node:
+    """One web app with what it stands on within a test's reach."""
+
+    def __init__(self, services: Services, clock: HandClock, rows: Rows | None, users: Users) -> None:
+        self.services = services
+        self.clock = clock
+        self.rows = rows  # None: a real database
+        self.users = users
+        self.app: WebApp = create_app(services)
+        self.tokens = services.tokens
+        self.metrics = services.metrics
+        self.parts: dict[str, FinePart] = {p.name: p for p in services.health if isinstance(p, FinePart)}
+        self._numbers = 0
+
+    def client(
+        self, token: str | None = None, address: str = "192.0.2.1", prefix: str = "/api/v1"
+    ) -> httpx.AsyncClient:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        transport = httpx.ASGITransport(app=self.app, client=(address, 50_000))  # type: ignore[arg-type] # hypercorn's types
+        return httpx.AsyncClient(transport=transport, base_url=f"http://kith.test{prefix}", headers=headers)
+
+    async def person(self, name: str = "", email: str | None = None) -> "Person":
+        """Somebody who has registered, from an address of his own so that nobody's limits are his."""
+        self._numbers += 1
+        name = name or f"user{self._numbers}"
+        address = f"10.0.{self._numbers // 250}.{self._numbers % 250 + 1}"
+        body = {"email": email or f"{name}@example.org", "password": PASSWORD, "username": name}
+        async with self.client(address=address) as client:
+            answer = await client.post("/auth/register", json=body)
+        assert answer.status_code == 201, answer.text
+        return Person(self, answer.json(), address)
+
+
+class Person:
+    """A registered user and his clients."""
+
+    def __init__(self, node: Node, signed_in: dict[str, Any], address: str) -> None:
+        self.id = UserId(signed_in["user_id"])
+        self.name: str = signed_in["username"]
+        self.email: str = signed_in["email"]
+        self.token: str = signed_in["access_token"]
+        self.refresh_token: str = signed_in["refresh_token"]
+        self.address = address
+        self.node = node
+        self.client = node.client(self.token, address)
+
+    @property
+    def login(self) -> LoginId:
+        return self.node.tokens.verify(self.token, self.node.clock.now()).login_id
+
+    async def socket(self, number: int = 1) -> OpenSocket:
+        """Open a connection as the gateway would."""
+        socket = OpenSocket(number, self.login)
+        await self.node.users.ask(self.id, Connect(socket, None, 0), Seconds(5.0))
+        return socket
+
+    async def chat_with(self, other: "Person") -> ConversationId:
+        answer = await self.client.post("/conversations", json={"type": "direct", "member_ids": [other.id]})
+        assert answer.status_code in (200, 201), answer.text
+        return ConversationId(answer.json()["id"])
+
+    async def say(self, chat: ConversationId, text: str) -> dict[str, Any]:
+        answer = await self.client.post(f"/conversations/{chat}/messages", json={"text": text})
+        assert answer.status_code == 201, answer.text
+        sent: dict[str, Any] = answer.json()
+        return sent
+
+
+def memory_stores(clock: HandClock) -> tuple[Stores, Rows]:
+    accounts = MemoryAccounts(clock)
+    rows = Rows(clock, accounts)
+    return Stores(accounts, MemoryUsers(rows), MemoryConversations(rows), rows), rows
+
+
+@asynccontextmanager
+async def open_node(
+    stores: Stores, clock: HandClock, rows: Rows | None = None, limits: LimiterOptions | None = None
+) -> AsyncIterator[Node]:
+    """Real actors between the web app and the stores."""
+    metrics, tokens = Metrics(), TokenAuthority("a secret of the tests")
+    revocations = RevokedLogins(clock, tokens.lifetime)
+    heads: Loader[UserId, Heads] = Loader(stores.users.heads)
+    readers, system = Readers(), ActorSystem(clock)
+    world = UserWorld(
+        store=stores.users,
+        unread=stores.conversations.unread,
+        heads=heads,
+        revocations=revocations,
+        desk=lambda activation: AccountDesk(activation.id, activation, stores.accounts, stores.journal, clock),
+        renamed=_nobody_cares,
+        connections_most=20,
+    )
+    users: Users = system.register(
+        ActorKind(
+            "user", stores.users.load, lambda activation, state: UserActor(world, activation, state), Seconds(60.0)
+        )
+    )
+    library = Library(stores.conversations, readers, users.is_pinned)
+    street = ConversationWorld(clock, stores.journal, stores.conversations, users, library, _new_message)
+    conversations: Conversations = system.register(
+        ActorKind(
+            "conversation",
+            stores.conversations.load,
+            lambda activation, state: ConversationActor(street, activation, state),
+            Seconds(60.0),
+        )
+    )
+    health: list[Health] = [FinePart("database"), FinePart("redis", "not configured"), FinePart("journal")]
+    services = Services(
+        users=users,
+        conversations=conversations,
+        accounts=stores.accounts,
+        user_store=stores.users,
+        conversation_store=stores.conversations,
+        clock=clock,
+        limiter=Limiter(clock, limits or LimiterOptions(), metrics),
+        tokens=tokens,
+        revocations=revocations,
+        passwords=Passwords(QUICK, metrics, perf_counter),
+        metrics=metrics,
+        health=health,
+        new_id=lambda: str(uuid.uuid4()),
+        client_address=lambda peer, forwarded: forwarded.decode() or peer,
+        serving=lambda: True,
+        options=WebOptions(health_timeout=Seconds(0.05), body_timeout=Seconds(0.2)),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heads.run)
+        nursery.start_soon(readers.run)
+        await nursery.start(system.run)
+        yield Node(services, clock, rows, users)
+        nursery.cancel_scope.cancel()
+
+
+async def _nobody_cares(user: UserId, name: str) -> None: ...
+
+
+def _new_message() -> MessageId:
+    return MessageId(str(uuid.uuid4()))
+
+
+OpenNode = Callable[..., Any]
