@@ -16,8 +16,8 @@ log = logging.getLogger("kith.stop")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_WISH_SECONDS = 1.0
-# The drain of a node has 10 s in all; the last of them belongs to PostgreSQL's shutdown.
-DRAIN_SECONDS = 9.0
+# Ten seconds in all: the node's own steps are bounded by nine, and PostgreSQL's shutdown takes a moment after them.
+DRAIN_SECONDS = 9.5
 
 
 class StopRequestedError(BaseException):

@@ -130,7 +130,7 @@ def test_a_killed_postgres_comes_back_under_the_running_node(var: Path) -> None:
     eventually(lambda: "started again" in node.text(), "the node to notice")
     eventually(lambda: noted_pid(node.home / "data") not in (None, killed), "a new PostgreSQL")
     assert node.process.poll() is None
-    assert node.stop() == 0
+    assert node.stop() == 0, node.text()
     assert_nothing_left(node.home, var)
 
 
@@ -150,7 +150,7 @@ def test_the_second_one_here_is_told_pid_and_url(var: Path) -> None:
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
     assert "Nothing would break." in doctor.stdout
     assert run(var, "reset", "--yes").returncode == 1
-    assert node.stop() == 0
+    assert node.stop() == 0, node.text()
 
 
 def test_a_taken_port_is_said_before_postgres_is_started(var: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_path_with_a_space_and_a_locale_that_is_not_there() -> None:
     with folder_for_var("kith start ") as var:
         node = Started(var, LANG="xx_XX.UTF-8", LC_ALL="xx_XX.UTF-8", PGDATA="/nowhere", PGOPTIONS="-c fsync=off")
         node.ready()
-        assert node.stop() == 0
+        assert node.stop() == 0, node.text()
 
 
 def test_an_unwritable_var_is_one_sentence(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_as_root_no_mode_of_a_folder_is_changed(var: Path) -> None:
     node.ready()
     assert node.home.owner() == "kith"
     assert psutil.Process(node.postgres_pid).username() == "kith"
-    assert node.stop() == 0
+    assert node.stop() == 0, node.text()
     assert [folder.stat().st_mode for folder in above] == modes
 
 
@@ -224,7 +224,7 @@ def test_somebody_without_rights_gets_the_same() -> None:
         assert (var / "postgres" / "data").owner() == "nobody"
         assert not (var / "postgres").is_symlink()
         assert psutil.Process(node.postgres_pid).username() == "nobody"
-        assert node.stop() == 0
+        assert node.stop() == 0, node.text()
         refused = run(var, "serve")
         assert refused.returncode == 1
         assert refused.stderr == (
@@ -250,7 +250,8 @@ def python_for(uid: int) -> list[str]:
         " sys.argv[0] = 'kith'; runpy.run_module('realtime.cli', run_name='__main__')"
     )
     for candidate in (os.path.realpath(sys.executable), f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
-        command = [candidate, "-I", "-c", code]
+        # -S: that interpreter's own packages (Debian's blinker, say) may not stand in front of the pinned ones.
+        command = [candidate, "-I", "-S", "-c", code]
         try:
             tried = subprocess.run(
                 [*command, "--help"], user=uid, group=uid, extra_groups=[], cwd="/", capture_output=True
@@ -268,7 +269,7 @@ def python_for(uid: int) -> list[str]:
 def test_reset_asks_and_removes_only_what_is_kiths(var: Path) -> None:
     node = Started(var)
     node.ready()
-    assert node.stop() == 0
+    assert node.stop() == 0, node.text()
     (var / "holiday.jpg").touch()
     home = node.home
     assert run(var, "reset").returncode == 1
