@@ -255,7 +255,7 @@ async def open_postgres(url: str, connections: int = 4) -> AsyncIterator[Postgre
             yield Postgres(loop, url, pool)
         finally:
             # Not close(): it waits for connections in use, and a stop must not depend on a stuck reader.
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
+            with trio.move_on_after(2, shield=True):
                 await _crossing(loop, _terminated, pool)
 
 

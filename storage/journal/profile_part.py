@@ -7,7 +7,7 @@ from msgspec import UNSET
 from msgspec.json import Encoder
 
 from actors.ports import ProfileUnit
-from storage.folding import folded
+from actors.rules.accounts import username_key
 from storage.journal.part import Fragment
 
 # `for update`, not `for no key update`: a name is a key, and its change waits for everybody who holds a key share.
@@ -76,5 +76,5 @@ def _row(unit: ProfileUnit) -> dict[str, Any]:
     changed = {name: value for name in FIELDS if (value := getattr(unit.changes, name)) is not UNSET}
     row = {"id": unit.id, "old_rev": unit.old_rev, "new_rev": unit.new_rev, "at": unit.at, "fields": list(changed)}
     if "username" in changed:
-        row["username_key"] = folded(changed["username"])
+        row["username_key"] = username_key(changed["username"])
     return row | changed

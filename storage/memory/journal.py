@@ -17,9 +17,9 @@ from actors.ports import (
     Unit,
     WriteToken,
 )
+from actors.rules.accounts import username_key
 from actors.shapes.messages import MessageSent, StoredMessage
 from actors.shapes.times import iso
-from storage.folding import folded
 from storage.journal.journal import StaleTokenError
 from storage.journal.waiting import closed_error, full_error
 from storage.memory.tables import ConversationTable, MembershipRow, MemoryTables
@@ -160,8 +160,8 @@ def _store_profile(tables: MemoryTables, unit: ProfileUnit) -> Receipt:
     if refusal is not None:
         return refusal
     if changes.username is not UNSET:
-        key = folded(changes.username)
-        if any(folded(other.username) == key for other in tables.users.values() if other.id != unit.id):
+        key = username_key(changes.username)
+        if any(username_key(other.username) == key for other in tables.users.values() if other.id != unit.id):
             return Taken(None)
     if user is None or user.rev != unit.old_rev:
         return Fenced()

@@ -1,0 +1,44 @@
+"""A world in memory, one in PostgreSQL, and both in turn."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from actors.shapes.times import Seconds
+from storage.journal.journal import PostgresJournal
+from storage.node import begin_incarnation
+from storage.postgres import open_postgres
+from tests.clocks import HandClock
+from tests.storage.worlds import MemoryWorld, PostgresWorld, World
+
+
+@asynccontextmanager
+async def postgres_world(url: str, node: str = "node") -> AsyncIterator[PostgresWorld]:
+    async with open_postgres(url) as postgres, trio.open_nursery() as nursery:
+        journal = PostgresJournal(postgres.dedicated(), await begin_incarnation(postgres, node), HandClock())
+        await nursery.start(journal.run)
+        yield PostgresWorld(postgres, journal)
+        await journal.aclose(Seconds(1.0))
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def world_url(request: pytest.FixtureRequest) -> str | None:
+    return None if request.param == "memory" else request.getfixturevalue("database_url")
+
+
+@pytest.fixture
+async def world(world_url: str | None) -> AsyncIterator[World]:
+    """Each test that asks for it runs twice."""
+    if world_url is None:
+        yield MemoryWorld()
+        return
+    async with postgres_world(world_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def pg_world(database_url: str) -> AsyncIterator[PostgresWorld]:
+    async with postgres_world(database_url) as opened:
+        yield opened
