@@ -1,0 +1,77 @@
+"""START.md's points 8 and 9 in trials: `make run` under a terminal's signals, and `make test` beside it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.started import CHECKOUT, Started, assert_nothing_left, environment, folder_for_var, left_behind
+
+MAKE = shutil.which("make") or "make"
+pytestmark = pytest.mark.skipif(
+    not (CHECKOUT / ".venv" / ".stamp").exists(), reason="these tests run from another environment than make's"
+)
+
+
+@pytest.fixture
+def var() -> Iterator[Path]:
+    with folder_for_var() as folder:
+        yield folder
+
+
+def test_make_run_is_the_server_itself(var: Path) -> None:
+    """One line on stdout, ready within 5 s of a warm start, and Ctrl-C ends make, server and PostgreSQL in order."""
+    began = time.monotonic()
+    first = Started(var, [MAKE, "run"])
+    first.ready()
+    assert time.monotonic() - began < 5.0, f"ready after {time.monotonic() - began:.1f} s"
+    home = first.home
+    os.killpg(first.process.pid, signal.SIGINT)
+    # 130 is make's own word for it; the server's is in its log.
+    assert first.end() in (-signal.SIGINT, 130)
+    assert len(first.out) == 1, first.out
+    assert '"stopped"' in first.text()
+    assert "haste" not in first.text()
+    assert_nothing_left(var, home)
+
+
+def test_a_sigterm_to_make_alone_stops_the_server(var: Path) -> None:
+    """What a supervisor does that knows only the process it started; make passes it on."""
+    started = Started(var, [MAKE, "run"])
+    started.ready()
+    assert started.stop(signal.SIGTERM) in (-signal.SIGTERM, 2, 143)
+    assert '"stopped"' in started.text()
+    assert_nothing_left(var, started.home)
+
+
+def test_the_tests_have_a_database_of_their_own_and_leave_nothing(var: Path) -> None:
+    """Beside a running server, with a shell that names another database; then every process is gone."""
+    temporary = Path(tempfile.mkdtemp(prefix="kith-nested-"))
+    temporary.chmod(0o755)
+    beside = Started(var)
+    beside.ready()
+    tests = (
+        "tests/storage/test_embedded.py::test_the_log_holds_nothing_that_people_wrote",
+        "tests/system/test_start.py::test_a_newer_schema_is_one_sentence",
+    )
+    inner = {"TMPDIR": str(temporary), "DATABASE_URL": "postgresql://nobody@192.0.2.1/nothing"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=CHECKOUT,
+        env=environment(var, **inner),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert left_behind(temporary) == []
+    assert not list(temporary.glob("kith-*")), list(temporary.iterdir())
+    assert beside.stop() == 0
+    shutil.rmtree(temporary)
