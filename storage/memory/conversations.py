@@ -12,8 +12,8 @@ from actors.shapes.conversations import (
     MyMembership,
 )
 from actors.shapes.errors import ErrorCode, KithError
-from actors.shapes.ids import ConversationId, MessageId, UserId
-from actors.shapes.messages import MessagePage
+from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
+from actors.shapes.messages import MessagePage, MessageSent
 from actors.shapes.times import WallTime
 from storage.changes import cut
 from storage.conversation_rows import ConversationFields, MemberRow, MembershipFields, SeenConversation
@@ -85,6 +85,12 @@ class MemoryConversations:
 
     async def conversations_of(self, reader: UserId) -> list[ConversationId]:
         return [table.id for table, _ in self._tables.of_member(reader)]
+
+    async def sent_before(
+        self, id: ConversationId, keys: Sequence[tuple[UserId, ClientId]]
+    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str]]:
+        table = self._tables.conversations.get(id)
+        return table.sent_before(keys) if table else {}
 
     async def where_is(self, message: MessageId) -> ConversationId | None:
         for table in self._tables.conversations.values():

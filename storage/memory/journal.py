@@ -18,8 +18,6 @@ from actors.ports import (
     WriteToken,
 )
 from actors.rules.accounts import username_key
-from actors.shapes.messages import MessageSent, StoredMessage
-from actors.shapes.times import iso
 from storage.journal.journal import StaleTokenError
 from storage.journal.waiting import closed_error, full_error
 from storage.memory.tables import ConversationTable, MembershipRow, MemoryTables
@@ -108,11 +106,7 @@ def _store_messages(tables: MemoryTables, unit: ConversationUnit) -> Receipt:
         return refusal
     if table is None or table.rev != unit.old_rev:
         return Fenced()
-    repeated = {
-        (message.sender_id, message.client_id): (_sent(before), before.text)
-        for message in unit.messages
-        if (before := table.sent_as(message.sender_id, message.client_id)) is not None
-    }
+    repeated = table.sent_before((message.sender_id, message.client_id) for message in unit.messages)
     if repeated:
         return Repeats(repeated)
     if len({(message.sender_id, message.client_id) for message in unit.messages}) < len(unit.messages):
@@ -123,10 +117,6 @@ def _store_messages(tables: MemoryTables, unit: ConversationUnit) -> Receipt:
         table.updated_at = unit.messages[-1].created_at
     tables.heads.append(("c", unit.id, unit.old_rev, unit.new_rev))
     return Committed()
-
-
-def _sent(message: StoredMessage) -> MessageSent:
-    return MessageSent(message.id, message.seq, message.rev, iso(message.created_at), duplicate=True)
 
 
 def _store_birth(tables: MemoryTables, unit: BirthUnit) -> Receipt:

@@ -1,14 +1,14 @@
 """The rows that the in-memory twins share, as PostgreSQL would hold them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from msgspec import Struct, field
 
 from actors.shapes.conversations import ConversationType, PrivacyMode
 from actors.shapes.ids import ClientId, ConversationId, UserId
-from actors.shapes.messages import StoredMessage
-from actors.shapes.times import WallTime
+from actors.shapes.messages import MessageSent, StoredMessage
+from actors.shapes.times import WallTime, iso
 from actors.shapes.users import Limits
 from storage.message_rows import MessageRow
 
@@ -69,8 +69,16 @@ class ConversationTable(Struct):
     def membership(self, user: UserId) -> MembershipRow | None:
         return next((member for member in self.present if member.user_id == user), None)
 
-    def sent_as(self, sender: UserId, client_id: ClientId) -> StoredMessage | None:
-        return next((m for m in self.messages if m.sender_id == sender and m.client_id == client_id), None)
+    def sent_before(
+        self, keys: Iterable[tuple[UserId, ClientId]]
+    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str]]:
+        """Which of these sends are stored, and what their senders were told."""
+        wanted = set(keys)
+        return {
+            key: (MessageSent(m.id, m.seq, m.rev, iso(m.created_at), duplicate=True), m.text)
+            for m in self.messages
+            if (key := (m.sender_id, m.client_id)) in wanted
+        }
 
 
 class MemoryTables(Struct):
