@@ -92,6 +92,12 @@ class Directory(Generic[Id, State, Command]):
         self.tell(id, command, question)
         return await question.wait(timeout)
 
+    def pass_on(self, id: Id, command: Command) -> None:
+        """As `tell`, for what the actor only passes on: done on the spot if its mailbox says it may."""
+        cell = self._cells.get(id)
+        if cell is None or not cell.mailbox.on_the_spot(command):
+            self.tell(id, command)
+
     def tell_awake(self, id: Id, command: Command) -> bool:
         """Queue a command only if the actor is awake; False if it sleeps or has no room."""
         cell = self._cells.get(id)

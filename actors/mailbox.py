@@ -2,6 +2,7 @@
 
 import enum
 import logging
+from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -98,7 +99,7 @@ class Mailbox(Generic[C]):
 
     __slots__ = (
         "_again", "_capacity", "_in_hand", "_lent", "_stop", "_task", "_waiting",
-        "drains", "overflowed", "pinned", "touched",
+        "drains", "overflowed", "pinned", "reflex", "touched",
     )  # fmt: skip
 
     def __init__(self, capacity: int) -> None:
@@ -112,6 +113,7 @@ class Mailbox(Generic[C]):
         self.drains = 0
         self.touched = True  # something was put since the idle sweep looked
         self.overflowed = False  # somebody was sent away since the actor last looked
+        self.reflex: Callable[[C], None] | None = None  # what the actor does on the spot, see `on_the_spot`
         self.pinned = False  # the actor must stay awake (a user with connections); a new awakening begins without it
 
     def __len__(self) -> int:
@@ -148,6 +150,23 @@ class Mailbox(Generic[C]):
         self._waiting.append(envelope)
         self.touched = True
         self._resume()
+
+    def on_the_spot(self, command: C) -> bool:
+        """Have a parked actor do at once what takes no decision and no waiting: pass something on. False: queue it.
+
+        Parked means that nothing waits and nothing is in hand, so this is the order and the state that the actor's own
+        task would find one tick later; only the wake-up is saved. Measured: of 33 us per message in the actors 11 were
+        the wake-ups of the two users who only handed it to their sockets. If the reflex raises, the command is queued
+        and raises again in the actor's own task, where a crash belongs.
+        """
+        if self.reflex is None or self._task is None or self._stop is not None:
+            return False
+        try:
+            self.reflex(command)
+        except Exception:
+            return False
+        self.touched = True
+        return True
 
     async def drain(self) -> list[Envelope[C]]:
         """Wait until something is here and take it all (at most BATCH_LIMIT); empty means: stop, for `stop_reason`.

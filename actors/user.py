@@ -70,6 +70,7 @@ class UserActor:
 
     async def run(self) -> StopReason:
         mailbox = self._activation.mailbox
+        mailbox.reflex = self._pass_on
         try:
             while batch := await mailbox.drain():
                 if mailbox.overflowed:  # events were refused: nobody can say what these connections missed
@@ -83,11 +84,16 @@ class UserActor:
                         await self._handle(envelope)
                 mailbox.pinned = len(self._attendance) > 0
         except Exception:
+            mailbox.reflex = None
             # The next life of this actor does not know these connections; they come back and find it.
             self._attendance.end_all(Ending.RESTART)
             raise
         assert mailbox.stop_reason is not None
         return mailbox.stop_reason
+
+    def _pass_on(self, command: UserCommand) -> None:
+        assert isinstance(command, Deliver)
+        self._deliver(command)
 
     def _deliver(self, event: Deliver) -> None:
         if event.seq:
