@@ -11,6 +11,7 @@ from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import WallTime, iso
 from actors.shapes.users import Account, ChangePassword, Credentials, LoginView, NewLogin, Register, RotateLogin
+from storage.memory.tables import MemoryTables, UserRow
 
 
 class LoginRow(Struct):
@@ -21,20 +22,23 @@ class LoginRow(Struct):
 
 
 class MemoryAccounts:
-    """`users` is public, so that the twin of the users' table shows the same rows."""
-
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, tables: MemoryTables, clock: Clock) -> None:
+        self._tables = tables
         self._clock = clock
-        self.users: dict[UserId, Credentials] = {}
+        self._hashes: dict[UserId, str] = {}
         self._logins: dict[LoginId, LoginRow] = {}
         self._spent: dict[bytes, LoginId] = {}
 
     async def credentials(self, email: str) -> Credentials | None:
         key = email_key(email)
-        return next((user for user in self.users.values() if email_key(user.account.email) == key), None)
+        found = next((row.id for row in self._tables.users.values() if email_key(row.email) == key), None)
+        return None if found is None else await self.credentials_of(found)
 
     async def credentials_of(self, id: UserId) -> Credentials | None:
-        return self.users.get(id)
+        row = self._tables.users.get(id)
+        if row is None:
+            return None
+        return Credentials(Account(id, row.username, row.email), self._hashes.get(id, ""), row.status)
 
     async def login_of_token(self, token_hash: bytes) -> tuple[UserId, LoginId] | None:
         for id, row in self._logins.items():
@@ -54,30 +58,33 @@ class MemoryAccounts:
         if await self.credentials(command.email) is not None:
             raise KithError(ErrorCode.EMAIL_TAKEN, details={"field": "email"})
         variants = () if command.username_chosen else username_variants(command.username, id)
-        taken = {username_key(user.account.username) for user in self.users.values()}
+        taken = {username_key(row.username) for row in self._tables.users.values()}
         for name in (command.username, *variants):
             if username_key(name) not in taken:
-                account = Account(id, name, command.email)
-                self.users[id] = Credentials(account, command.password_hash, "active")
+                at = command.login.created_at
+                self._tables.users[id] = UserRow(id, name, 1, email=command.email, created_at=at)
+                self._tables.heads.append(("u", id, 0, 1))
+                self._hashes[id] = command.password_hash
                 return await self.open_login(token, id, command.login)
         raise KithError(ErrorCode.USERNAME_TAKEN, details={"field": "username"})
 
     async def open_login(self, token: WriteToken, id: UserId, login: NewLogin) -> Account:
         _check(token)
+        account = await self._account(id)
         self._logins.setdefault(login.id, LoginRow(id, login, login.created_at))
-        return self._account(id)
+        return account
 
     async def rotate_login(self, token: WriteToken, id: UserId, command: RotateLogin) -> Account | None:
         _check(token)
         row = self._logins.get(command.login_id)
-        if row is None or row not in self._live(id) or self.users[id].status != "active":
+        if row is None or row not in self._live(id) or self._tables.users[id].status != "active":
             return None
         if row.login.token_hash not in (command.spent_hash, command.next_hash):
             return None
         row.login = msgspec.structs.replace(row.login, token_hash=command.next_hash, expires_at=command.expires_at)
         row.last_used_at = self._clock.now()
         self._spent[command.spent_hash] = command.login_id
-        return self._account(id)
+        return await self._account(id)
 
     async def close_logins(
         self, token: WriteToken, id: UserId, logins: Sequence[LoginId] | None, keep: LoginId | None
@@ -92,13 +99,14 @@ class MemoryAccounts:
 
     async def change_password(self, token: WriteToken, id: UserId, command: ChangePassword) -> list[LoginId]:
         _check(token)
-        self.users[id] = msgspec.structs.replace(self.users[id], password_hash=command.password_hash)
+        self._hashes[id] = command.password_hash
         return await self.close_logins(token, id, None, command.keep)
 
-    def _account(self, id: UserId) -> Account:
-        if id not in self.users:
+    async def _account(self, id: UserId) -> Account:
+        found = await self.credentials_of(id)
+        if found is None:
             raise KithError(ErrorCode.USER_NOT_FOUND)
-        return self.users[id].account
+        return found.account
 
     def _live(self, id: UserId) -> Iterator[LoginRow]:
         now = self._clock.now()

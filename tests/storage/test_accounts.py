@@ -15,6 +15,7 @@ from actors.shapes.users import ChangePassword, NewLogin, Register, RotateLogin
 from storage.accounts import PostgresAccounts
 from storage.database_errors import DatabaseAwayError
 from storage.memory.accounts import MemoryAccounts
+from storage.memory.tables import MemoryTables
 from storage.node import begin_incarnation
 from storage.postgres import Postgres, Work, open_postgres
 from tests.clocks import ActorToken, HandClock
@@ -42,7 +43,7 @@ def url(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 async def store(url: str | None, clock: HandClock) -> AsyncIterator[AccountStore]:
     if url is None:
-        yield MemoryAccounts(clock)
+        yield MemoryAccounts(MemoryTables(), clock)
         return
     async with open_postgres(url) as opened:
         yield PostgresAccounts(opened, await begin_incarnation(opened, "node"), clock)

@@ -23,8 +23,8 @@ def clock() -> HandClock:
 
 @pytest.fixture
 async def node(clock: HandClock) -> AsyncIterator[Node]:
-    stores, rows = memory_stores(clock)
-    async with open_node(stores, clock, rows) as opened:
+    stores, tables = memory_stores(clock)
+    async with open_node(stores, clock, tables) as opened:
         yield opened
 
 
@@ -37,8 +37,8 @@ def url(request: pytest.FixtureRequest) -> str | None:
 async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
     """The same test on both."""
     if url is None:
-        stores, rows = memory_stores(clock)
-        async with open_node(stores, clock, rows) as opened:
+        stores, tables = memory_stores(clock)
+        async with open_node(stores, clock, tables) as opened:
             yield opened
         return
     async with open_postgres(url) as postgres:

@@ -30,8 +30,11 @@ from actors.system import ActorSystem
 from actors.tokens import TokenAuthority
 from actors.user import Heads, UserActor, UserWorld
 from storage.memory.accounts import MemoryAccounts
+from storage.memory.conversations import MemoryConversations
+from storage.memory.journal import MemoryJournal
+from storage.memory.tables import MemoryTables
+from storage.memory.users import MemoryUsers
 from tests.clocks import HandClock
-from tests.webapi.memory import MemoryConversations, MemoryUsers, Rows
 
 PASSWORD = "correct horse battery staple"
 # The least that libsodium takes: what it costs to hash a password is not what these tests are about.
@@ -77,10 +80,10 @@ class FinePart:
 class Node:
     """One web app with what it stands on within a test's reach."""
 
-    def __init__(self, services: Services, clock: HandClock, rows: Rows | None, users: Users) -> None:
+    def __init__(self, services: Services, clock: HandClock, tables: MemoryTables | None, users: Users) -> None:
         self.services = services
         self.clock = clock
-        self.rows = rows  # None: a real database
+        self.tables = tables  # None: a real database
         self.users = users
         self.app: WebApp = create_app(services)
         self.tokens = services.tokens
@@ -142,15 +145,17 @@ class Person:
         return sent
 
 
-def memory_stores(clock: HandClock) -> tuple[Stores, Rows]:
-    accounts = MemoryAccounts(clock)
-    rows = Rows(clock, accounts)
-    return Stores(accounts, MemoryUsers(rows), MemoryConversations(rows), rows), rows
+def memory_stores(clock: HandClock) -> tuple[Stores, MemoryTables]:
+    tables = MemoryTables()
+    stores = Stores(
+        MemoryAccounts(tables, clock), MemoryUsers(tables), MemoryConversations(tables), MemoryJournal(tables)
+    )
+    return stores, tables
 
 
 @asynccontextmanager
 async def open_node(
-    stores: Stores, clock: HandClock, rows: Rows | None = None, limits: LimiterOptions | None = None
+    stores: Stores, clock: HandClock, tables: MemoryTables | None = None, limits: LimiterOptions | None = None
 ) -> AsyncIterator[Node]:
     """Real actors between the web app and the stores."""
     metrics, tokens = Metrics(), TokenAuthority("a secret of the tests")
@@ -204,7 +209,7 @@ async def open_node(
         nursery.start_soon(heads.run)
         nursery.start_soon(readers.run)
         await nursery.start(system.run)
-        yield Node(services, clock, rows, users)
+        yield Node(services, clock, tables, users)
         nursery.cancel_scope.cancel()
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
 from actors.shapes.users import Ending
@@ -148,13 +147,13 @@ async def test_a_password_is_the_same_however_it_was_composed(node: Node) -> Non
 
 async def test_suspended_and_deleted_accounts(node: Node) -> None:
     anna = await node.person("anna")
-    assert node.rows is not None
-    users = node.rows.accounts.users
-    users[anna.id] = msgspec.structs.replace(users[anna.id], status="suspended")
+    assert node.tables is not None
+    row = node.tables.users[anna.id]
+    row.status = "suspended"
     assert code(await post(node, "/auth/login", email=anna.email, password=PASSWORD)) == "403 FORBIDDEN"
     assert code(await post(node, "/auth/login", email=anna.email, password="wrong horse")) == "401 INVALID_CREDENTIALS"
     assert code(await post(node, "/auth/refresh", refresh_token=anna.refresh_token)) == "401 INVALID_TOKEN"
-    users[anna.id] = msgspec.structs.replace(users[anna.id], status="deleted")
+    row.status = "deleted"
     assert code(await post(node, "/auth/login", email=anna.email, password=PASSWORD)) == "401 INVALID_CREDENTIALS"
 
 
