@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from actors.mailbox import Envelope
 from actors.ports import ConversationStore
@@ -74,7 +74,9 @@ async def _open(
         messages = page.messages
     members = await store.members(state.id, MEMBERS_SHOWN) if command.members else []
     presence = [_presence(library, state, seen.user_id) for seen in members]
-    return OpenedConversation(view, my, view.rev, messages, members, presence)
+    unread, _ = (await store.unread(command.reader, [state.id])).get(state.id, (0, state.seq))
+    seen_by_him = structs.replace(view, my=my, unread_count=unread)
+    return OpenedConversation(seen_by_him, my, view.rev, messages, members, presence)
 
 
 def _presence(library: Library, state: ConversationState, user: UserId) -> PresenceView:
