@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
+import outcome
 import trio
 import trio_asyncio
 
@@ -237,26 +238,32 @@ async def _prepare_session(connection: Any) -> None:
 @asynccontextmanager
 async def open_postgres(url: str, connections: int = 4) -> AsyncIterator[Postgres]:
     """Open the bridge and a pool of at most `connections`; raises DatabaseAwayError when nobody answers."""
+
+    async def make_pool() -> Any:
+        return await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=connections,
+            timeout=CONNECT_SECONDS,
+            connection_class=_QuietConnection,
+            server_settings=_SESSION,
+            init=_prepare_session,
+        )
+
+    failure: BaseException | None = None
     async with trio_asyncio.open_loop() as loop:
-
-        async def make_pool() -> Any:
-            return await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=connections,
-                timeout=CONNECT_SECONDS,
-                connection_class=_QuietConnection,
-                server_settings=_SESSION,
-                init=_prepare_session,
-            )
-
-        pool = await _crossing(loop, make_pool)
+        pool: Any = None
         try:
+            pool = await _crossing(loop, make_pool)
             yield Postgres(loop, url, pool)
-        finally:
+        except BaseException as error:  # raised below: the bridge's own nurseries would wrap it in two groups
+            failure = error
+        if pool is not None:
             # Not close(): it waits for connections in use, and a stop must not depend on a stuck reader.
             with trio.move_on_after(2, shield=True):
                 await _crossing(loop, _terminated, pool)
+    if failure is not None:
+        raise failure
 
 
 async def _terminated(pool: Any) -> None:
@@ -274,4 +281,7 @@ async def run_once(url: str, work: Work[T]) -> T:
             await connection.close()
 
     async with trio_asyncio.open_loop() as loop:
-        return await _crossing(loop, run)
+        # Unwrapped outside, where no nursery of the bridge's puts an error into groups.
+        result = await outcome.acapture(_crossing, loop, run)
+    value: T = result.unwrap()
+    return value
