@@ -64,10 +64,10 @@ class SoftWrites:
     def waiting(self) -> int:
         return len(self._logins) + len(self._users)
 
-    async def run(self) -> None:
+    async def run(self, every: Seconds = EVERY) -> None:
         """Write about once a second, until cancelled; `flush` once more at the end of an ordered stop."""
         while True:
-            await trio.sleep(EVERY)
+            await trio.sleep(every)
             try:
                 await self.flush()
             except DatabaseError as error:
