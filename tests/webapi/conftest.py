@@ -23,8 +23,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 async def node(clock: HandClock) -> AsyncIterator[Node]:
-    stores, tables = memory_stores(clock)
-    async with open_node(stores, clock, tables) as opened:
+    async with open_node(memory_stores(clock), clock) as opened:
         yield opened
 
 
@@ -37,8 +36,7 @@ def url(request: pytest.FixtureRequest) -> str | None:
 async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
     """The same test on both."""
     if url is None:
-        stores, tables = memory_stores(clock)
-        async with open_node(stores, clock, tables) as opened:
+        async with open_node(memory_stores(clock), clock) as opened:
             yield opened
         return
     async with open_postgres(url) as postgres:

@@ -80,10 +80,12 @@ class FinePart:
 class Node:
     """One web app with what it stands on within a test's reach."""
 
-    def __init__(self, services: Services, clock: HandClock, tables: MemoryTables | None, users: Users) -> None:
+    def __init__(self, services: Services, clock: HandClock, stores: Stores, users: Users) -> None:
         self.services = services
+        self.stores = stores
         self.clock = clock
-        self.tables = tables  # None: a real database
+        # None: a real database
+        self.tables = stores.journal.tables if isinstance(stores.journal, MemoryJournal) else None
         self.users = users
         self.app: WebApp = create_app(services)
         self.tokens = services.tokens
@@ -145,18 +147,15 @@ class Person:
         return sent
 
 
-def memory_stores(clock: HandClock) -> tuple[Stores, MemoryTables]:
+def memory_stores(clock: HandClock) -> Stores:
     tables = MemoryTables()
-    stores = Stores(
+    return Stores(
         MemoryAccounts(tables, clock), MemoryUsers(tables), MemoryConversations(tables), MemoryJournal(tables)
     )
-    return stores, tables
 
 
 @asynccontextmanager
-async def open_node(
-    stores: Stores, clock: HandClock, tables: MemoryTables | None = None, limits: LimiterOptions | None = None
-) -> AsyncIterator[Node]:
+async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | None = None) -> AsyncIterator[Node]:
     """Real actors between the web app and the stores."""
     metrics, tokens = Metrics(), TokenAuthority("a secret of the tests")
     revocations = RevokedLogins(clock, tokens.lifetime)
@@ -209,7 +208,7 @@ async def open_node(
         nursery.start_soon(heads.run)
         nursery.start_soon(readers.run)
         await nursery.start(system.run)
-        yield Node(services, clock, tables, users)
+        yield Node(services, clock, stores, users)
         nursery.cancel_scope.cancel()
 
 
