@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import settings
 from storage.embedded.binaries import FOLDER, wheel_folder
 from storage.embedded.cluster import Cluster
 from storage.embedded.psql import psql
+from storage.migrator import migrate
 
 # Deterministic tests or none: the same examples for everybody; `make soak` asks for more and new ones.
 settings.register_profile("kith", derandomize=True, deadline=None, print_blob=True)
@@ -49,20 +51,38 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The run's embedded PostgreSQL: made once, durable like a real one, removed at the end."""
+def stopped_var() -> Iterator[Path]:
+    """A KITH_VAR with an embedded PostgreSQL that has been made and stopped; copy it, initdb is slow."""
     # Short and enterable: as root, PostgreSQL runs as a user of its own.
-    folder = Path(tempfile.mkdtemp(prefix="kith-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="kith-made-"))
     folder.chmod(0o755)
     var = folder / "var"
     var.mkdir(mode=0o755)
     server = Cluster(var)
+    server.start()
+    server.stop()
+    yield var
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster(stopped_var: Path) -> Iterator[Cluster]:
+    """The run's embedded PostgreSQL, durable like a real one; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="kith-tests-"))
+    folder.chmod(0o755)
+    server = Cluster(copy_of_var(stopped_var, folder))
     server.start()
     try:
         yield server
     finally:
         server.destroy()
         shutil.rmtree(folder)
+
+
+def copy_of_var(made: Path, folder: Path) -> Path:
+    """Owners and modes and all, which PostgreSQL insists on."""
+    subprocess.run(["cp", "-a", made, folder], check=True)
+    return folder / made.name
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +97,6 @@ def database_server(request: pytest.FixtureRequest) -> Server:
 @pytest.fixture(scope="session")
 def migrated_template(database_server: Server) -> Iterator[str]:
     """A database with every migration applied, which each test's own is copied from."""
-    from storage.migrator import migrate
-
     template = database_server.create()
     trio.run(migrate, database_server.url(template))
     yield template

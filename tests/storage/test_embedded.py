@@ -17,17 +17,17 @@ from storage.embedded.data_folder import last_words, settle_data, settle_passwor
 from storage.embedded.errors import EmbeddedPostgresError
 from storage.embedded.processes import is_postmaster_of
 from storage.embedded.psql import psql
+from tests.conftest import copy_of_var
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
 @pytest.fixture
-def var() -> Iterator[Path]:
-    """A KITH_VAR with a space in its path that PostgreSQL's user can enter."""
+def var(stopped_var: Path) -> Iterator[Path]:
+    """A KITH_VAR with a made cluster, with a space in its path, that PostgreSQL's user can enter."""
     folder = Path(tempfile.mkdtemp(prefix="kith tests "))
     folder.chmod(0o755)
-    (folder / "var").mkdir(mode=0o755)
-    yield folder / "var"
+    yield copy_of_var(stopped_var, folder)
     remove_home(folder / "var")
     shutil.rmtree(folder)
 
@@ -105,12 +105,10 @@ def test_a_start_that_fails_says_why(var: Path) -> None:
 
 
 def test_an_init_that_was_cut_off_is_begun_again(var: Path) -> None:
-    server = Cluster(var)
-    server.start()
-    server.stop()
-    home = server.home
+    home = var / "postgres"
     (home / "data").rename(home / "data.new")
     (home / "data.new" / "PG_VERSION").unlink()
+    server = Cluster(var)
     server.start()
     assert server.psql("SELECT count(*) FROM pg_database WHERE datname = 'kith'") == "1"
     server.stop()
@@ -271,8 +269,6 @@ def test_of_a_long_log_the_telling_line_is_shown() -> None:
 
 def test_a_big_log_is_put_aside(var: Path) -> None:
     server = Cluster(var)
-    server.start()
-    server.stop()
     with (var / "postgres.log").open("ab") as log:
         log.truncate(10_000_001)
     server.start()

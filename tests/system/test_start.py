@@ -16,6 +16,7 @@ import pytest
 
 from storage.embedded.postmaster import noted_pid
 from storage.postgres import run_once
+from tests.conftest import copy_of_var
 from tests.system.started import (
     CHECKOUT,
     KITH,
@@ -31,7 +32,14 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become som
 
 
 @pytest.fixture
-def var() -> Iterator[Path]:
+def var(stopped_var: Path) -> Iterator[Path]:
+    """A KITH_VAR that has been used before; `new_var` is for what happens only once."""
+    with folder_for_var() as folder:
+        yield copy_of_var(stopped_var, folder.parent)
+
+
+@pytest.fixture
+def new_var() -> Iterator[Path]:
     with folder_for_var() as folder:
         yield folder
 
@@ -52,15 +60,15 @@ def run(var: Path, *command: str, **more: str) -> subprocess.CompletedProcess[st
 # -- First seconds, and the end (points 7 and 9)
 
 
-def test_one_line_on_stdout_json_on_stderr_and_an_end_in_order(var: Path) -> None:
-    node = Started(var)
+def test_one_line_on_stdout_json_on_stderr_and_an_end_in_order(new_var: Path) -> None:
+    node = Started(new_var)
     url = node.ready()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
     home, postgres = node.home, node.postgres_pid
     with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=5):
         pass
-    assert stat.S_IMODE(var.stat().st_mode) == 0o700
-    assert {name: stat.S_IMODE((var / name).stat().st_mode) for name in ("secret", "postgres-password")} == {
+    assert stat.S_IMODE(new_var.stat().st_mode) == 0o700
+    assert {name: stat.S_IMODE((new_var / name).stat().st_mode) for name in ("secret", "postgres-password")} == {
         "secret": 0o600,
         "postgres-password": 0o600,
     }
@@ -72,19 +80,19 @@ def test_one_line_on_stdout_json_on_stderr_and_an_end_in_order(var: Path) -> Non
     assert len(node.out) == 1
     logged = [json.loads(line) for line in node.err]
     assert {"migrated", "ready", "stopping"} <= {line["message"] for line in logged}
-    assert "shut down" in (var / "postgres.log").read_text().splitlines()[-1]
+    assert "shut down" in (new_var / "postgres.log").read_text().splitlines()[-1]
     assert not psutil.pid_exists(postgres)  # its parent waited for it: not even a zombie is left
     assert not socket_folder.exists()
-    assert_nothing_left(home, var)
+    assert_nothing_left(home, new_var)
 
     # The second start keeps secret and data, migrates nothing, and ends on Ctrl-C just as well.
-    secret = (var / "secret").read_text()
-    again = Started(var)
+    secret = (new_var / "secret").read_text()
+    again = Started(new_var)
     again.ready()
     assert again.stop(signal.SIGINT) == 0
-    assert (var / "secret").read_text() == secret
+    assert (new_var / "secret").read_text() == secret
     assert not [line for line in again.err if json.loads(line)["message"] == "migrated"]
-    assert_nothing_left(home, var)
+    assert_nothing_left(home, new_var)
 
 
 def test_ctrl_c_reaches_the_whole_group_and_is_one_wish(var: Path) -> None:
@@ -98,11 +106,11 @@ def test_ctrl_c_reaches_the_whole_group_and_is_one_wish(var: Path) -> None:
     assert "shut down" in (var / "postgres.log").read_text().splitlines()[-1]
 
 
-def test_a_signal_before_it_is_ready_leaves_nothing(var: Path) -> None:
-    node = Started(var)
-    eventually((var / "postgres-password").exists, "the start of PostgreSQL")
+def test_a_signal_before_it_is_ready_leaves_nothing(new_var: Path) -> None:
+    node = Started(new_var)
+    eventually((new_var / "postgres-password").exists, "the start of PostgreSQL")
     assert node.stop(signal.SIGTERM) == 0
-    assert_nothing_left(node.home, var)
+    assert_nothing_left(node.home, new_var)
 
 
 # -- Crashes (point 1)
@@ -153,14 +161,14 @@ def test_the_second_one_here_is_told_pid_and_url(var: Path) -> None:
     assert node.stop() == 0, node.text()
 
 
-def test_a_taken_port_is_said_before_postgres_is_started(var: Path) -> None:
+def test_a_taken_port_is_said_before_postgres_is_started(new_var: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refused = run(var, "serve", PORT=str(port))
+        refused = run(new_var, "serve", PORT=str(port))
     assert refused.returncode == 1
     by = rf" \(by pid {os.getpid()}, \S+\)" if sys.platform == "linux" else ".*"
     assert re.fullmatch(rf"kith: port {port} is taken{by}; PORT={port + 1} make run\n", refused.stderr)
-    assert not (var / "postgres").exists()
+    assert not (new_var / "postgres").exists()
     assert "Traceback" not in refused.stderr
 
 
@@ -193,20 +201,20 @@ async def test_a_newer_schema_is_one_sentence(raw_database_url: str, var: Path) 
     assert "Traceback" not in refused.stderr
 
 
-def test_production_without_a_secret_does_not_start(var: Path) -> None:
-    refused = run(var, "serve", KITH_ENV="production", PORT="x")
+def test_production_without_a_secret_does_not_start(new_var: Path) -> None:
+    refused = run(new_var, "serve", KITH_ENV="production", PORT="x")
     assert refused.returncode == 1
     assert [line.split()[1] for line in refused.stderr.splitlines()] == ["PORT"]
-    refused = run(var, "serve", KITH_ENV="production")
+    refused = run(new_var, "serve", KITH_ENV="production")
     assert refused.stderr.startswith("kith: JWT_SECRET is missing")
-    assert not var.exists()
+    assert not new_var.exists()
 
 
 @as_root
-def test_as_root_no_mode_of_a_folder_is_changed(var: Path) -> None:
-    above = [CHECKOUT, *CHECKOUT.parents, *var.parents]
+def test_as_root_no_mode_of_a_folder_is_changed(new_var: Path) -> None:
+    above = [CHECKOUT, *CHECKOUT.parents, *new_var.parents]
     modes = [folder.stat().st_mode for folder in above]
-    node = Started(var)
+    node = Started(new_var)
     node.ready()
     assert node.home.owner() == "kith"
     assert psutil.Process(node.postgres_pid).username() == "kith"
@@ -266,15 +274,15 @@ def python_for(uid: int) -> list[str]:
 # -- Reset
 
 
-def test_reset_asks_and_removes_only_what_is_kiths(var: Path) -> None:
-    node = Started(var)
+def test_reset_asks_and_removes_only_what_is_kiths(new_var: Path) -> None:
+    node = Started(new_var)
     node.ready()
     assert node.stop() == 0, node.text()
-    (var / "holiday.jpg").touch()
+    (new_var / "holiday.jpg").touch()
     home = node.home
-    assert run(var, "reset").returncode == 1
+    assert run(new_var, "reset").returncode == 1
     assert home.exists()
-    assert run(var, "reset", "--yes").returncode == 0
+    assert run(new_var, "reset", "--yes").returncode == 0
     assert not home.exists()
-    assert sorted(entry.name for entry in var.iterdir()) == ["holiday.jpg", "kith.lock"]
-    assert "nothing to reset" in run(var.with_name("none"), "reset").stdout
+    assert sorted(entry.name for entry in new_var.iterdir()) == ["holiday.jpg", "kith.lock"]
+    assert "nothing to reset" in run(new_var.with_name("none"), "reset").stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import copy_of_var
 from tests.system.started import CHECKOUT, Started, assert_nothing_left, environment, folder_for_var, left_behind
 
 MAKE = shutil.which("make") or "make"
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def var() -> Iterator[Path]:
+def var(stopped_var: Path) -> Iterator[Path]:
     with folder_for_var() as folder:
-        yield folder
+        yield copy_of_var(stopped_var, folder.parent)
 
 
 def test_make_run_is_the_server_itself(var: Path) -> None:
