@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -188,7 +188,15 @@ class Processes:
         return [process.pid for process in self._running]
 
 
-def run(wish: Wish) -> report.SwarmReport:
+class Watcher(Protocol):
+    """Whoever measures beside the swarm, between everybody being connected and the last result."""
+
+    def ready(self, engine_pids: list[int]) -> None: ...
+
+    def over(self) -> None: ...
+
+
+def run(wish: Wish, watcher: Watcher | None = None) -> report.SwarmReport:
     """The whole of it: connect, go, account."""
     lines = _whole_conversations(roster.read(wish.file), wish.connections)
     if not lines:
@@ -197,8 +205,12 @@ def run(wish: Wish) -> report.SwarmReport:
     made = plans(wish, lines, run_id)
     with Processes(_command(wish, lines), made) as processes:
         processes.wait_until_ready()
+        if watcher is not None:
+            watcher.ready(processes.pids)
         processes.go()
         results = processes.results()
+        if watcher is not None:
+            watcher.over()
     wrong = [reason for result in results for reason in report.wrong_samples(result, lines, run_id, wish.payload_bytes)]
     return report.merge(wish.mode, wish.warmup, results, wrong)
 
