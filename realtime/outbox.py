@@ -16,6 +16,7 @@ from realtime.wire.frames import encode_text
 
 # What one send() is offered at most. The rest stays classed and can still be dropped or replaced.
 CHUNK_BYTES: Final = 64 * 1024
+PONG_BYTES: Final = 2 * 1024
 _NOTHING: Final[Sequence[Frame]] = ()
 
 
@@ -151,9 +152,11 @@ class Outbox:
         self.queued_bytes += len(wire)
 
     def pong(self, wire: bytes) -> None:
-        """Only the answer to the latest ping is kept (RFC 6455 5.5.3), so pings without reads queue nothing."""
-        self.queued_bytes += len(wire) - len(self._pong)
-        self._pong = wire
+        """Every ping is answered, but a client that pings without reading gets the latest answer only (RFC 6455
+        5.5.3)."""
+        kept = self._pong if len(self._pong) + len(wire) <= PONG_BYTES else b""
+        self.queued_bytes += len(kept) + len(wire) - len(self._pong)
+        self._pong = kept + wire
 
     def finish(self, before: Frame | None, close_frame: bytes) -> None:
         """What is queued, `before`, the close frame, and nothing more; `before` is above every bound."""

@@ -12,17 +12,13 @@ what CLOSING still has to do is between the edge and the socket.
     CLOSING  close_seconds over              GONE, by reset if not even our goodbye was taken
 """
 
-import contextlib
-import enum
 import socket
-import struct
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import trio
-
 from actors.shapes.frames import Frame
 from realtime.gateway.deadlines import NOT_SET
+from realtime.gateway.ending import LAGGING, State, reset_on_close
 from realtime.link import Admitted, LostReason, Peer
 from realtime.outbox import Outbox, Pushed
 from realtime.wire.close import Close, CloseCode, Violation, close_payload
@@ -36,13 +32,6 @@ RECV_BYTES = 64 * 1024
 _IN = 0x1
 _OUT = 0x4
 _PING_FRAME = encode(Opcode.PING, b"")
-LAGGING = Frame(b'{"type":"lagging","payload":{}}')
-
-
-class State(enum.Enum):
-    OPEN = "open"
-    CLOSING = "closing"
-    GONE = "gone"
 
 
 _OPEN = State.OPEN
@@ -58,6 +47,7 @@ class Connection:
         "_decoder",
         "_dirty",
         "_edge",
+        "_heard_close",
         "_high",
         "_knows",
         "_outbox",
@@ -84,6 +74,7 @@ class Connection:
         self._outbox = Outbox(edge.bounds, edge.counters.dropped)
         self._peer: Peer | None = None
         self._state = State.OPEN
+        self._heard_close = False
         self._blocked = False  # the kernel's buffer is full; EPOLLOUT is armed
         self._dirty = False  # stands in the edge's list of this tick
         self._high = False  # was above the low-water mark
@@ -270,9 +261,9 @@ class Connection:
             edge.again.append(self)
 
     def _client_closed(self, close: Close) -> None:
+        self._heard_close = True
         if self._state is _OPEN:
-            # It will not read what is queued: only the answer goes out (and what was begun).
-            self._outbox.drop_all()
+            # What is queued goes out first: a client may send its last command and its goodbye in one breath.
             self._end(LostReason.CLIENT_CLOSED, close.code, "")
         elif not self._outbox.queued_bytes:
             self._farewell()
@@ -358,9 +349,11 @@ class Connection:
             self._edge.ended(self, reason)
 
     def _farewell(self) -> None:
-        """Our goodbye is with the kernel. If the client has said its own, or broke the protocol, no more will come from
-        us."""
-        if self._decoder.over:
+        """Our goodbye is with the kernel. Who has said its own is let go; who broke the protocol is drained, or the
+        reset that its unread bytes cause would take our goodbye with it."""
+        if self._heard_close:
+            self._vanish(LostReason.CLIENT_CLOSED)
+        elif self._decoder.over:
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError:
@@ -390,8 +383,3 @@ class Connection:
         """The gateway closes: no time for goodbyes."""
         self._leave_open(LostReason.STOPPED, CloseCode.GOING_AWAY)
         self._give_up()
-
-
-def reset_on_close(sock: socket.socket | trio.socket.SocketType) -> None:
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

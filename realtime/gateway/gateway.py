@@ -62,6 +62,7 @@ class Gateway:
         else:
             self._portable = Portable(self._doorway, self._side, self._http)
         self._scope = trio.CancelScope()
+        self._ended = trio.Event()
         self._quiet = trio.Event()  # stopping, and the last WebSocket is gone
 
     async def serve(
@@ -79,6 +80,7 @@ class Gateway:
             if self._edge is not None:
                 self._edge.stop()
             self._side.settle()
+            self._ended.set()
 
     def _start(self, listeners: Sequence[socket.socket], nursery: trio.Nursery) -> None:
         nursery.start_soon(self._side.run)
@@ -143,6 +145,7 @@ class Gateway:
                 await self._quiet.wait()
         await self._http.drain(0)
         self._scope.cancel()
+        await self._ended.wait()
 
 
 def takes_epoll(options: GatewayOptions) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import trio
 
-from realtime.gateway.connection import reset_on_close
 from realtime.gateway.doorway import Doorway
+from realtime.gateway.ending import reset_on_close
 from realtime.gateway.http_side import HttpSide
 from realtime.gateway.pumped import PumpedSide
 from realtime.gateway.visit import Stranger, Visit, leave_politely

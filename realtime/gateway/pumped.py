@@ -11,9 +11,9 @@ import trio
 
 from actors.shapes.frames import Frame
 from realtime.gateway.admission import Unknown
-from realtime.gateway.connection import LAGGING, State
 from realtime.gateway.deadlines import NOT_SET, Deadlines
 from realtime.gateway.doorway import Doorway
+from realtime.gateway.ending import LAGGING, State
 from realtime.gateway.wakeup import WakeUp
 from realtime.link import Admitted, LostReason, Peer
 from realtime.outbox import Outbox, Pushed

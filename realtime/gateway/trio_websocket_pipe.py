@@ -5,6 +5,7 @@ import contextlib
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
+from realtime.gateway.arrival import Knock
 from realtime.gateway.handed_stream import HandedStream
 from realtime.wire.close import Close, CloseCode, Violation, close_payload
 from realtime.wire.frames import MESSAGE_LIMIT_BYTES, Opcode, encode
@@ -15,10 +16,14 @@ _VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_TEXT})
 
 
 class GoodbyeStream(trio.abc.Stream):
-    """trio-websocket closes the stream on a client that breaks the protocol without telling it why; this tells it."""
+    """Mends two habits of trio-websocket: a client that breaks the protocol is not told why, and bytes that come with
+    the head are not looked at before the next read."""
 
-    def __init__(self, stream: HandedStream) -> None:
+    def __init__(self, stream: HandedStream, head: bytes, rest: bytes) -> None:
         self._stream = stream
+        self._head = head
+        self._rest = rest
+        self.accepted = trio.Event()
         self.connection: WebSocketConnection | None = None
         self.said_goodbye = False
         self.closed = trio.Event()
@@ -33,6 +38,14 @@ class GoodbyeStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """First the head alone; anything else only once the upgrade was accepted."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        await self.accepted.wait()
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            return rest
         return await self._stream.receive_some(max_bytes)
 
     @property
@@ -58,11 +71,13 @@ class TrioWebsocketPipe:
 
     can_ping = True
 
-    def __init__(self, stream: HandedStream, remote: str) -> None:
-        self.remote = remote
-        self._stream = GoodbyeStream(stream)
+    def __init__(self, stream: HandedStream, knock: Knock) -> None:
+        self.remote = knock.request.remote
+        self._stream = GoodbyeStream(stream, knock.head, knock.rest)
         self._connection: WebSocketConnection | None = None
         self._over = False
+        self.heard_close = False
+        self._closing = False
 
     @property
     def is_open(self) -> bool:
@@ -79,6 +94,7 @@ class TrioWebsocketPipe:
         )
         self._connection = await request.accept(subprotocol=subprotocol)
         self._stream.connection = self._connection
+        self._stream.accepted.set()
 
     async def ended(self) -> None:
         """Returns when the library is done with the stream, or has left it to us."""
@@ -114,6 +130,8 @@ class TrioWebsocketPipe:
             return None
         if reason.code == CloseCode.TOO_BIG and (reason.reason or "").startswith("Exceeded maximum message size"):
             return Violation(CloseCode.TOO_BIG, "larger than the limit")
+        # After our own close trio-websocket raises the same, and the client's goodbye is still to come.
+        self.heard_close = not self._closing
         return Close(reason.code, reason.reason or "")
 
     async def send(self, payload: bytes) -> None:
@@ -129,4 +147,5 @@ class TrioWebsocketPipe:
             raise trio.BrokenResourceError from None
 
     async def close(self, code: int, reason: str) -> None:
+        self._closing = True
         await self._websocket.aclose(code, reason)

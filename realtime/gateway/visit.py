@@ -134,10 +134,11 @@ class Visit:
         if isinstance(answer, Refused):
             await leave_politely(self._stream, in_http(answer))
             return True
-        pipe = TrioWebsocketPipe(self._handed(knock.head + knock.rest, arrival), knock.request.remote)
+        pipe = TrioWebsocketPipe(self._handed(b"", arrival), knock)
         polite = True
         async with trio.open_nursery() as nursery:
             # A second parser reads the head; should it judge otherwise than ours, the deadline of the head is still on.
+            self._stranger.scope = trio.CancelScope()
             with self._stranger.scope:
                 await pipe.open(nursery, answer.subprotocol)
             if pipe.is_open:
@@ -147,7 +148,7 @@ class Visit:
                     with trio.move_on_after(_LINGER_SECONDS):
                         await pipe.ended()
             nursery.cancel_scope.cancel()
-        if polite:
+        if polite and not pipe.heard_close:
             await leave_politely(self._stream, b"")
         return polite
 
