@@ -234,9 +234,11 @@ class SmallNode:
         question = Question("conversation")
         self.conversations.tell(conversation, command, question)
         try:
-            return await question.wait(Seconds(60.0))
+            answer = await question.wait(Seconds(60.0))
         except KithError as error:
-            return error
+            answer = error
+        await wait_all_tasks_blocked()  # until everybody has heard of it
+        return answer
 
 
 @asynccontextmanager
