@@ -79,8 +79,8 @@ def render(result: Result) -> str:
         f" by server, PostgreSQL and clients · <code>{escape(result.command)}</code></p>"
         f'<div class="tiles">{_tiles(jobs)}</div>'
         f"<h2>Figures</h2>{_table(_figures(), chats)}"
-        "<p>A message counts when it is committed, acknowledged and received by the other user. Latency is from when the"
-        " message was due (open loop) or sent (closed loop) to its delivery. Cost is processor time.</p>"
+        "<p>A message counts when it is committed, acknowledged and received by the other user. Latency is from when"
+        " it was due (open loop) or sent (closed loop) to its delivery. Cost is processor time.</p>"
         f"{''.join(_charts(one) for one in chats)}{_compared(chats)}"
         f"<h2>Accounts</h2>{_accounts(chats)}{_problems(result)}"
         f"<h2>In force</h2>{_in_force(result)}</main></html>\n"

@@ -65,7 +65,7 @@ class Outline(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag == "path", f"{tag} {attrs} is not of these plots"
+        assert tag in ("path", "polyline"), f"{tag} {attrs} is not of these plots"
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag

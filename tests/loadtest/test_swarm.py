@@ -47,7 +47,7 @@ async def listening(handler: Callable[[trio.SocketStream], Any]) -> AsyncIterato
 async def swarming(folder: Path, lines: list[Line], port: int, **wish: Any) -> SwarmReport:
     file = folder / "users"
     roster.write(file, lines)
-    made = swarm.Wish(file=file, url=f"ws://127.0.0.1:{port}/ws", **{"seconds": 5.0, "quiet": 0.7, **wish})
+    made = swarm.Wish(file=file, url=f"ws://127.0.0.1:{port}/ws", **{"seconds": 5.0, "quiet": 0.4, **wish})
     return await trio.to_thread.run_sync(swarm.run, made)
 
 
@@ -147,11 +147,11 @@ async def test_the_command_line_tells_writes_and_ends_with_its_verdict(tmp_path:
     roster.write(tmp_path / "users", lines)
     command = [sys.executable, "-m", "loadtest.swarm", "chat", "--file", str(tmp_path / "users"), "--seconds", "5"]
     async with listening(server.serve) as port:
-        given = ["--url", f"ws://127.0.0.1:{port}/ws", "--messages", "20", "--out", str(tmp_path / "told")]
+        given = ["--url", f"ws://127.0.0.1:{port}/ws", "--messages", "8", "--out", str(tmp_path / "told")]
         done = await trio.run_process([*command, *given], capture_stdout=True, cwd=ROOT)
         assert b"accounts in order" in done.stdout
         told = msgspec.json.decode((tmp_path / "told").read_bytes(), type=SwarmReport)
-        assert told.totals.received == 20
+        assert told.totals.received == 8
         server.refuse[lines[0].user_id] = "OVERLOADED"
         failed = await trio.run_process([*command, *given], capture_stdout=True, check=False, cwd=ROOT)
     assert failed.returncode == 1
