@@ -77,6 +77,12 @@ class FinePart:
         return self.state, 0.0015, self.serves
 
 
+class Switch:
+    """Whether the node takes new clients."""
+
+    on = True
+
+
 class Node:
     """One web app with what it stands on within a test's reach."""
 
@@ -88,6 +94,7 @@ class Node:
         self.tables = stores.journal.tables if isinstance(stores.journal, MemoryJournal) else None
         self.users = users
         self.app: WebApp = create_app(services)
+        self.switch = Switch()
         self.tokens = services.tokens
         self.metrics = services.metrics
         self.parts: dict[str, FinePart] = {p.name: p for p in services.health if isinstance(p, FinePart)}
@@ -185,6 +192,7 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
             Seconds(60.0),
         )
     )
+    switch = Switch()
     health: list[Health] = [FinePart("database"), FinePart("redis", "not configured"), FinePart("journal")]
     services = Services(
         users=users,
@@ -201,14 +209,16 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
         health=health,
         new_id=lambda: str(uuid.uuid4()),
         client_address=lambda peer, forwarded: forwarded.decode() or peer,
-        serving=lambda: True,
+        serving=lambda: switch.on,
         options=WebOptions(health_timeout=Seconds(0.05), body_timeout=Seconds(0.2)),
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heads.run)
         nursery.start_soon(readers.run)
         await nursery.start(system.run)
-        yield Node(services, clock, stores, users)
+        node = Node(services, clock, stores, users)
+        node.switch = switch
+        yield node
         nursery.cancel_scope.cancel()
 
 

@@ -1,0 +1,82 @@
+"""How the node says it is, its numbers, and its public keys."""
+
+import jwt
+
+from tests.webapi.node import PASSWORD, Node, Person
+
+
+async def test_a_healthy_node_shows_each_part(node: Node) -> None:
+    async with node.client() as client:
+        answer = await client.get("/healthz")
+        assert (await client.get("/readyz")).json() == {"ready": True}
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "ok",
+        "checks": {
+            "database": {"state": "ok", "latency_ms": 1.5},
+            "redis": {"state": "not configured", "latency_ms": 1.5},
+            "journal": {"state": "ok", "latency_ms": 1.5},
+        },
+    }
+
+
+async def test_what_can_serve_is_degraded_and_what_cannot_is_down(node: Node) -> None:
+    async with node.client() as client:
+        node.parts["redis"].state = "away"
+        answer = await client.get("/healthz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert (await client.get("/readyz")).status_code == 200
+        node.parts["database"].state, node.parts["database"].serves = "away", False
+        answer = await client.get("/healthz")
+        assert (answer.status_code, answer.json()["status"]) == (503, "down")
+        assert answer.json()["checks"]["database"]["state"] == "away"
+        assert answer.headers["Retry-After"] == "1"
+        assert (await client.get("/readyz")).json() == {"ready": False}
+
+
+async def test_a_part_that_does_not_answer_does_not_hold_up_the_others(node: Node) -> None:
+    node.parts["journal"].hangs = True
+    async with node.client() as client:
+        answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
+    assert answer.json()["checks"]["journal"] == {"state": "timeout", "latency_ms": 50.0}
+    assert answer.json()["checks"]["database"]["state"] == "ok"
+
+
+async def test_a_node_that_drains_is_healthy_and_not_ready(node: Node) -> None:
+    node.switch.on = False
+    async with node.client() as client:
+        assert (await client.get("/healthz")).status_code == 200
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"ready": False})
+
+
+async def test_the_published_keys_check_our_tokens(node: Node, anna: Person) -> None:
+    async with node.client(prefix="") as client:
+        answer = await client.get("/.well-known/jwks.json")
+    assert answer.headers["Cache-Control"] == "public, max-age=300"
+    keys = jwt.PyJWKSet.from_dict(answer.json())
+    kid = jwt.get_unverified_header(anna.token)["kid"]
+    options = {"verify_exp": False, "verify_iat": False}
+    claims = jwt.decode(anna.token, keys[kid].key, algorithms=["EdDSA"], audience="kith", options=options)  # type: ignore[arg-type]
+    assert claims["sub"] == anna.id
+
+
+async def test_every_metric_of_the_web_app_moves(node: Node, anna: Person) -> None:
+    """Each is 0 or absent before, and shown at /metrics after."""
+    named = ["http_requests_total", "http_request_seconds", "password_hash_seconds", "rate_limited_total"]
+    async with node.client() as client:
+        for _ in range(31):
+            await client.post("/auth/login", json={"email": anna.email, "password": PASSWORD})
+        answer = await client.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    shown = answer.text
+    for name in named:
+        assert name in node.metrics.names()
+    assert 'http_requests_total{code="200",method="POST",route="/auth/login"} 30.0' in shown
+    assert 'http_requests_total{code="429",method="POST",route="/auth/login"} 1.0' in shown
+    assert 'http_request_seconds_count{route="/auth/login"} 31.0' in shown
+    assert "password_hash_seconds_count 31.0" in shown  # one of them anna's registration
+    assert 'rate_limited_total{limit="logins"} 1.0' in shown
+    assert "rate_limit_buckets 4.0" in shown
+    assert "password_hash_waiting 0.0" in shown
