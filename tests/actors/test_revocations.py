@@ -1,0 +1,59 @@
+"""Revoked logins are known as long as a token of theirs could live, and then forgotten."""
+
+from actors.revocations import RevokedLogins
+from actors.shapes.ids import LoginId, UserId
+from actors.shapes.times import Seconds, WallTime
+from actors.shapes.users import NewLogin, Register
+from storage.memory.accounts import MemoryAccounts
+from storage.memory.tables import MemoryTables
+from tests.clocks import ActorToken, HandClock
+
+ONE, TWO = LoginId("one"), LoginId("two")
+
+
+def test_a_login_is_known_for_the_life_of_a_token_and_then_forgotten() -> None:
+    clock = HandClock()
+    revoked = RevokedLogins(clock, Seconds(900))
+    revoked.add([ONE])
+    assert ONE in revoked
+    assert TWO not in revoked
+    clock.seconds = 800
+    revoked.add([TWO])
+    clock.seconds = 900
+    revoked.add([])
+    assert (ONE in revoked, TWO in revoked) == (False, True)
+    clock.seconds = 1_700
+    revoked.add([])
+    assert len(revoked) == 0
+
+
+def test_revoked_again_it_is_kept_from_then_on() -> None:
+    clock = HandClock()
+    revoked = RevokedLogins(clock, Seconds(900))
+    revoked.add([ONE])
+    clock.seconds = 500
+    revoked.add([ONE])
+    clock.seconds = 1_000
+    revoked.add([])
+    assert ONE in revoked
+    clock.seconds = 1_400
+    revoked.add([])
+    assert ONE not in revoked
+
+
+async def test_a_start_learns_what_was_revoked_lately_and_not_what_no_token_can_speak_for() -> None:
+    clock = HandClock()
+    store = MemoryAccounts(MemoryTables(), clock)
+    token, user = ActorToken(), UserId("user")
+    for number, moment in ((1, 0.0), (2, 2_000.0)):
+        clock.seconds = moment
+        login = NewLogin(LoginId(str(number)), b"%d" % number, None, None, clock.now(), WallTime(clock.now() + 10**9))
+        if number == 1:
+            await store.register(token, user, Register("a@example.org", "anna", True, "hash", login))
+        else:
+            await store.open_login(token, user, login)
+        await store.close_logins(token, user, None, None)
+    clock.seconds = 2_100
+    revoked = RevokedLogins(clock, Seconds(900))
+    await revoked.load(store)
+    assert [LoginId(name) in revoked for name in "12"] == [False, True]
