@@ -97,7 +97,7 @@ class User(Connection):
         # Searched, not parsed: a quote inside a JSON string is escaped, so `"seq":` can only be a key.
         if data.startswith(b'{"type":"message.created"', body):
             self._received(data, body, stop, now)
-        elif data.startswith(b'{"type":"ok","ref":', body):
+        elif data.startswith((b'{"type":"ok"', b'{"ref":'), body) and data.find(b'"type":"ok"', body, stop) > 0:
             self._acknowledged(data, body, stop, now)
         else:
             self._rare(data[body:stop], now)
@@ -203,7 +203,7 @@ class User(Connection):
             return
         if frame.type == "message.created":
             self._received(payload, 0, len(payload), now)
-        elif frame.type == "ok" and frame.ref != "hello":
+        elif frame.type == "ok":
             self._acknowledged(payload, 0, len(payload), now)
         elif frame.type == "error":
             self._refused(frame, now)
