@@ -170,19 +170,19 @@ def test_a_log_line_is_one_json_object_with_its_fields(log_untouched: None) -> N
     line = JsonFormatter().format(record)
     assert "\n" not in line
     said = json.loads(line)
-    assert {name: said[name] for name in ("level", "logger", "message", "request_id")} == {
+    assert {name: said[name] for name in ("level", "logger", "msg", "request_id")} == {
         "level": "warning",
         "logger": "kith.x",
-        "message": "two\nlines",
+        "msg": "two\nlines",
         "request_id": "r",
     }
     assert said["time"].endswith("Z")
-    assert set(said) == {"time", "level", "logger", "message", "request_id"}
+    assert set(said) == {"time", "level", "logger", "msg", "request_id"}
     try:
-        raise ValueError("reason")
-    except ValueError:
+        raise RefusalError("reason")
+    except RefusalError:
         record.exc_info = sys.exc_info()
-    assert "ValueError: reason" in json.loads(JsonFormatter().format(record))["trace"]
+    assert "RefusalError: reason" in json.loads(JsonFormatter().format(record))["trace"]
 
 
 # -- Signals

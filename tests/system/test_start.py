@@ -79,7 +79,7 @@ def test_one_line_on_stdout_json_on_stderr_and_an_end_in_order(new_var: Path) ->
     assert node.stop(signal.SIGTERM) == 0
     assert len(node.out) == 1
     logged = [json.loads(line) for line in node.err]
-    assert {"migrated", "ready", "stopping"} <= {line["message"] for line in logged}
+    assert {"migrated", "ready", "stopping"} <= {line["msg"] for line in logged}
     assert "shut down" in (new_var / "postgres.log").read_text().splitlines()[-1]
     assert not psutil.pid_exists(postgres)  # its parent waited for it: not even a zombie is left
     assert not socket_folder.exists()
@@ -91,7 +91,7 @@ def test_one_line_on_stdout_json_on_stderr_and_an_end_in_order(new_var: Path) ->
     again.ready()
     assert again.stop(signal.SIGINT) == 0
     assert (new_var / "secret").read_text() == secret
-    assert not [line for line in again.err if json.loads(line)["message"] == "migrated"]
+    assert not [line for line in again.err if json.loads(line)["msg"] == "migrated"]
     assert_nothing_left(home, new_var)
 
 
