@@ -92,9 +92,7 @@ class Outbox:
         return self._push_when_full(frame, size)
 
     def _push_counter(self, frame: Frame, key: str, size: int) -> Pushed:
-        if self._counters is None:
-            self._counters = {}
-        place = self._counters.get(key, -1) - self._first
+        place = -1 if self._counters is None else self._counters.get(key, -1) - self._first
         if place >= 0:
             self.queued_bytes += size - len(self._frames[place].wire)
             self._frames[place] = frame
@@ -102,6 +100,8 @@ class Outbox:
             return Pushed.QUEUED
         verdict = self._push_when_full(frame, size)
         if verdict is Pushed.QUEUED:
+            if self._counters is None:
+                self._counters = {}
             self._counters[key] = self._first + len(self._frames) - 1
         return verdict
 

@@ -30,6 +30,7 @@ class Doorway:
         self.admission = admission
         self.trusted = TrustedProxies(options.trusted_proxies)
         self.draining = False
+        self.http_is_open = True
         self._reception = reception
         self._refusals = refusals
 
@@ -63,6 +64,13 @@ class Doorway:
         """The answer to a head that is no good."""
         self.counters.refused[f"head_{turned.status}"] += 1
         return self._refusals.answer(turned.status, turned.reason)
+
+    def enter_http(self) -> bytes | None:
+        """None: go on to the HTTP server, and leave by `admission.leave_http`. Else the answer instead."""
+        if not self.http_is_open:
+            self.counters.refused["draining"] += 1
+            return self._refusals.answer(503, "This node is going away")
+        return None if self.admission.enter_http() else self.overloaded("http")
 
     def overloaded(self, reason: str) -> bytes:
         """The answer to a connection that there is no room for."""

@@ -139,6 +139,7 @@ class Gateway:
     async def aclose(self, seconds: float) -> None:
         """Wait for goodbyes and requests for at most so long, then cut."""
         self.stop_accepting()
+        self._doorway.http_is_open = False
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._http.drain, seconds)

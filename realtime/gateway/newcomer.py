@@ -87,8 +87,9 @@ class Newcomer:
 
     def _hand_over(self, to_http: ToHttp) -> None:
         edge = self._edge
-        if not edge.admission.enter_http():
-            self._turn_away(edge.doorway.overloaded("http"))
+        answer = edge.doorway.enter_http()
+        if answer is not None:
+            self._turn_away(answer)
             return
         self._release()
         edge.admission.known(self)

@@ -118,8 +118,9 @@ class Visit:
 
     async def _serve_http(self, to_http: ToHttp, arrival: Arrival) -> None:
         admission = self._doorway.admission
-        if not admission.enter_http():
-            await leave_politely(self._stream, self._doorway.overloaded("http"))
+        answer = self._doorway.enter_http()
+        if answer is not None:
+            await leave_politely(self._stream, answer)
             return
         admission.known(self._stranger)
         self._side.deadlines.clear(self._stranger)
