@@ -73,20 +73,20 @@ class Started:
     def _read(self, stream: IO[str], lines: list[str]) -> None:
         for line in stream:
             lines.append(line.rstrip("\n"))
-            if "http://" in line and lines is self.out:
+            if "Kith is ready: http://" in line and lines is self.out:
                 self._first.put(line.split()[-1])
         if lines is self.out:
             self._first.put("")
 
-    def ready(self) -> str:
+    def ready(self, seconds: float = READY_SECONDS) -> str:
         """Its URL, as soon as it has said it."""
         try:
-            url = self._first.get(timeout=READY_SECONDS)
+            url = self._first.get(timeout=seconds)
         except queue.Empty:
             url = ""
         if not url:
             said = "\n".join(self.out + self.err)
-            raise AssertionError(f"no URL within {READY_SECONDS} s from it; it said:\n{said}")
+            raise AssertionError(f"no URL within {seconds} s from it; it said:\n{said}")
         return url
 
     @property
