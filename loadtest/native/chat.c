@@ -3,7 +3,9 @@
    Arguments are key=value (loadtest/plan.py names them all). It prints "ready {…}" when its users are connected, waits
    for a line on standard input, runs, and prints its result as one JSON object (loadtest/report.py reads it). */
 #define _GNU_SOURCE
-#include "users.h"
+#include "connections.h"
+#include <fcntl.h>
+#include <sys/resource.h>
 
 static void text_argument(const char *argument, const char *key, char *to, size_t room) {
     size_t k = strlen(key);
