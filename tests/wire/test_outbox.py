@@ -5,7 +5,7 @@ import random
 import pytest
 
 from actors.shapes.frames import COUNTER, DURABLE, EPHEMERAL, Frame, FrameClass
-from realtime.outbox import CHUNK_BYTES, PONG_BYTES, Bounds, Outbox, Pushed, wire_of
+from realtime.outbox import CHUNK_BYTES, PONG_BYTES, Bounds, Outbox, Pushed
 from realtime.wire.close import Close
 from realtime.wire.frames import FROM_SERVER, Decoder, Opcode, Ping, Pong, encode
 
@@ -194,7 +194,7 @@ def test_at_random_the_books_are_right_and_durable_frames_keep_their_order(seed:
         pushed += 1
         if verdict is Pushed.OVERFLOW:
             overflows += 1
-        assert 0 <= outbox.queued_bytes <= BOUNDS.hard_bytes + len(wire_of(frame))
+        assert 0 <= outbox.queued_bytes <= BOUNDS.hard_bytes + 220 * 6, "one frame over, or five grown counters"
         if dice.random() < 0.12:
             chunk = bytes(outbox.chunk()) if outbox.queued_bytes else b""
             count = dice.randrange(len(chunk) + 1)
