@@ -56,7 +56,9 @@ class KithNode:
         with trio.move_on_after(READY_SECONDS):
             line = await trio.to_thread.run_sync(self.process.stdout.readline, abandon_on_cancel=True)
         if "http" not in line:
-            raise AssertionError(f"no URL within {READY_SECONDS} s but {line!r}; its log:\n{self.log.read_text()[-4000:]}")
+            raise AssertionError(
+                f"no URL within {READY_SECONDS} s but {line!r}; its log:\n{self.log.read_text()[-4000:]}"
+            )
         self.url = "http" + line.split("http", 1)[1].strip()
         # Nothing of a later stop changes the port: a client that comes back must find the node where it was.
         self._environment["PORT"] = self.url.rsplit(":", 1)[1].strip("/")
@@ -191,9 +193,7 @@ class Phone:
         return await self.answer(await self.send(type, payload))
 
     async def say(self, chat: str, text: str, client_id: str | None = None) -> dict[str, Any]:
-        return await self.ask(
-            "message.send", conversation_id=chat, client_id=client_id or str(uuid.uuid4()), text=text
-        )
+        return await self.ask("message.send", conversation_id=chat, client_id=client_id or str(uuid.uuid4()), text=text)
 
     async def event(self, type: str, **fields: Any) -> dict[str, Any]:
         """The first event of this type whose payload has these fields."""
@@ -218,4 +218,7 @@ async def phone_of(person: Person, path: str = "/ws", **hello: Any) -> AsyncIter
         await phone.ask("hello", token=person.token, **hello)
         await phone.event("caught_up")
         yield phone
+        # While it still listens: trio-websocket's close waits for a reader that nobody takes messages from.
+        with trio.move_on_after(2):
+            await socket.aclose()
         nursery.cancel_scope.cancel()

@@ -45,7 +45,9 @@ async def test_message_history(node: KithNode) -> None:
         page = await phone.ask("message.history", conversation_id=chat, limit=4)
         assert [m["text"] for m in page["messages"]] == [f"message {n}" for n in (9, 8, 7, 6)]
         assert page["has_more"] is True
-        page = await phone.ask("message.history", conversation_id=chat, limit=100, before_seq=page["messages"][-1]["seq"])
+        page = await phone.ask(
+            "message.history", conversation_id=chat, limit=100, before_seq=page["messages"][-1]["seq"]
+        )
         assert [m["text"] for m in page["messages"]] == [f"message {n}" for n in (5, 4, 3, 2, 1, 0)]
         assert page["has_more"] is False
     async with ben.http() as http:

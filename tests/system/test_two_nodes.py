@@ -1,0 +1,95 @@
+"""Two nodes on one database, both believing that a conversation is theirs: PostgreSQL is the arbiter, and no order forks."""
+
+import os
+import signal
+import uuid
+from collections import Counter
+
+import trio
+
+from tests.system.conftest import StartNode
+from tests.system.database import query, stored_messages
+from tests.system.harness import KithNode, Person, Refused, phone_of, register
+
+ROUNDS = int(os.environ.get("KITH_PAUSE_ROUNDS", "6"))
+WITHOUT_LIMITS = {
+    "RATE_MESSAGES_PER_MINUTE": "1000000",
+    "RATE_MESSAGES_BURST": "1000000",
+    "RATE_REGISTRATIONS_BURST": "99",
+}
+
+
+async def chatter(
+    node: KithNode, person: Person, chat: str, told: dict[str, dict[str, object]], over: trio.Event
+) -> None:
+    """Send one message after the other; what fails with an unknown outcome is repeated under the same client_id."""
+    here = Person(node, person.answer)
+    async with phone_of(here) as phone:
+        while not over.is_set():
+            client_id = str(uuid.uuid4())
+            while True:
+                try:
+                    told[client_id] = await phone.say(chat, f"of {client_id}", client_id)
+                    break
+                except Refused as refused:
+                    assert refused.error["outcome"] == "unknown" or refused.code == "UNAVAILABLE", refused.error
+            await trio.lowlevel.checkpoint()
+
+
+def judge(told: dict[str, dict[str, object]], database_url: str) -> None:
+    stored = stored_messages(database_url)
+    assert [c for c, n in Counter(row["client_id"] for row in stored).items() if n > 1] == []
+    by_client = {row["client_id"]: row for row in stored}
+    for client_id, answer in told.items():
+        row = by_client[client_id]
+        assert (row["id"], row["seq"], row["rev"]) == (answer["message_id"], answer["seq"], answer["rev"])
+    seqs = [row["seq"] for row in stored]
+    assert sorted(seqs) == list(range(1, len(stored) + 1)), "the order has a gap or a fork"
+    revs = query(database_url, "select seq + 1 = rev from conversations")
+    assert revs == "t"
+
+
+async def test_two_writers_never_fork_an_order(start_node: StartNode, database_url: str) -> None:
+    first, second = (
+        await start_node(**WITHOUT_LIMITS, KITH_NODE="one"),
+        await start_node(**WITHOUT_LIMITS, KITH_NODE="two"),
+    )
+    anna, ben = await register(first, "anna"), await register(first, "ben")
+    chat = await anna.chat_with(ben)
+    told: dict[str, dict[str, object]] = {}
+    over = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for node in (first, second):
+            for person in (anna, ben):
+                nursery.start_soon(chatter, node, person, chat, told, over)
+        await trio.sleep(3)
+        over.set()
+    assert len(told) > 50
+    judge(told, database_url)
+    fenced = await first.metric("journal_fenced_total") + await second.metric("journal_fenced_total")
+    assert fenced > 0, "the two never met: this run showed nothing"
+
+
+async def test_a_paused_node_writes_nothing_old_when_it_wakes(start_node: StartNode, database_url: str) -> None:
+    """SIGSTOP in the middle of its work, while the other node goes on; then SIGCONT, under load, again and again."""
+    first, second = (
+        await start_node(**WITHOUT_LIMITS, KITH_NODE="one"),
+        await start_node(**WITHOUT_LIMITS, KITH_NODE="two"),
+    )
+    anna, ben = await register(first, "anna"), await register(first, "ben")
+    chat = await anna.chat_with(ben)
+    told: dict[str, dict[str, object]] = {}
+    over = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(chatter, first, anna, chat, told, over)
+        nursery.start_soon(chatter, second, ben, chat, told, over)
+        for _ in range(ROUNDS):
+            await trio.sleep(0.3)
+            before = len(told)
+            first.signal(signal.SIGSTOP)
+            await trio.sleep(0.7)
+            assert len(told) > before, "the other node must go on while this one sleeps"
+            first.signal(signal.SIGCONT)
+        await trio.sleep(0.5)
+        over.set()
+    judge(told, database_url)
