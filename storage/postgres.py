@@ -242,7 +242,7 @@ async def open_postgres(url: str, connections: int = 4) -> AsyncIterator[Postgre
     async def make_pool() -> Any:
         return await asyncpg.create_pool(
             url,
-            min_size=1,
+            min_size=0,  # or asyncpg would try to restore that size by itself, loudly, while the server is away
             max_size=connections,
             timeout=CONNECT_SECONDS,
             connection_class=_QuietConnection,
@@ -255,7 +255,9 @@ async def open_postgres(url: str, connections: int = 4) -> AsyncIterator[Postgre
         pool: Any = None
         try:
             pool = await _crossing(loop, make_pool)
-            yield Postgres(loop, url, pool)
+            postgres = Postgres(loop, url, pool)
+            await postgres.fetchval(int, "select 1")
+            yield postgres
         except BaseException as error:  # raised below: the bridge's own nurseries would wrap it in two groups
             failure = error
         if pool is not None:
