@@ -19,6 +19,7 @@ from webapi import auth, conversations, health, jwks, messages, metrics, session
 from webapi.access import Doorkeeper
 from webapi.answers import Answer, compressed, failed
 from webapi.call import Call
+from webapi.connection import Connection
 from webapi.routing import RouteTable
 from webapi.services import Services
 
@@ -46,6 +47,8 @@ class WebApp(QuartTrio):
     Measured per request: Quart's dispatch 160 us, of which 50 are signals, cookies' sessions and three context
     stacks that no handler of ours looks at, because each is handed its `Call`.
     """
+
+    asgi_http_class = Connection
 
     def __init__(self, services: Services) -> None:
         super().__init__("webapi", static_folder=None, template_folder=None)
