@@ -247,12 +247,16 @@ class Edge:
             return True
         if error.errno in _NO_DESCRIPTOR and not self.options.shared_listener and self._reserve.give_up():
             # Without this the listener stays ready and the loop spins, while clients wait for a timeout.
-            with contextlib.suppress(OSError):
+            try:
                 sock, _ = listener.accept()
+            except OSError:
+                return False  # nobody there: Linux wants the descriptor before it looks
+            else:
                 sock.setblocking(False)
                 self._say_no(sock)
-            self._reserve.take_back()
-            return True
+                return True
+            finally:
+                self._reserve.take_back()
         self._pause(_BACK_OFF_SECONDS)
         return False
 

@@ -23,6 +23,7 @@ class GoodbyeStream(trio.abc.Stream):
         self._stream = stream
         self._head = head
         self._rest = rest
+        self._sending = trio.Lock()  # the goodbye is ours, and must not cut a frame of the library's in two
         self.accepted = trio.Event()
         self.connection: WebSocketConnection | None = None
         self.said_goodbye = False
@@ -32,7 +33,8 @@ class GoodbyeStream(trio.abc.Stream):
         # trio-websocket sends one frame per call, so a close frame is seen by its first byte.
         if bytes(data[:1]) == bytes((_FIRST_BYTE_OF_CLOSE,)):
             self.said_goodbye = True
-        await self._stream.send_all(data)
+        async with self._sending:
+            await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -60,8 +62,10 @@ class GoodbyeStream(trio.abc.Stream):
         """Says what is to be said, and leaves the socket to its owner, who lingers."""
         violation = self.violation
         if violation is not None and not self.closed.is_set():
+            wire = encode(Opcode.CLOSE, close_payload(violation.code, violation.reason))
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._stream.send_all(encode(Opcode.CLOSE, close_payload(violation.code, violation.reason)))
+                async with self._sending:
+                    await self._stream.send_all(wire)
         await trio.lowlevel.checkpoint()
         self.closed.set()
 

@@ -63,23 +63,18 @@ class Visit:
                 return True
         if destination is None:
             if self._stranger.was_shed:
-                await leave_politely(self._stream, doorway.overloaded("shed"))
-            else:
-                await self._turn_away(Turned(408, "The request head did not come in time"))
-            return True
+                return await self._leave(doorway.overloaded("shed"))
+            destination = Turned(408, "The request head did not come in time")
         if isinstance(destination, Turned):
-            await self._turn_away(destination)
-            return True
+            return await self._leave(doorway.turn_away(destination))
         remote = destination.request.remote if isinstance(destination, Knock) else arrival.remote
         key = doorway.admission.claim_address(remote)
         if key is None:
-            await leave_politely(self._stream, doorway.overloaded("address"))
-            return True
+            return await self._leave(doorway.overloaded("address"))
         try:
             if isinstance(destination, Knock):
                 return await self._knock(destination, arrival)
-            await self._serve_http(destination, arrival)
-            return True
+            return await self._serve_http(destination, arrival)
         finally:
             doorway.admission.leave_address(key)
 
@@ -113,15 +108,18 @@ class Visit:
         kind = HandedStream if self._stream is self._socket_stream else TlsHandedStream
         return kind(self._stream, data, face, self._doorway.options.http_write_seconds, self._http.stalled)
 
-    async def _turn_away(self, turned: Turned) -> None:
-        await leave_politely(self._stream, self._doorway.turn_away(turned))
+    async def _leave(self, answer: bytes) -> bool:
+        """Turned away: a stranger no more, and no deadline but the lingering's."""
+        self._doorway.admission.known(self._stranger)
+        self._side.deadlines.clear(self._stranger)
+        await leave_politely(self._stream, answer)
+        return True
 
-    async def _serve_http(self, to_http: ToHttp, arrival: Arrival) -> None:
+    async def _serve_http(self, to_http: ToHttp, arrival: Arrival) -> bool:
         admission = self._doorway.admission
         answer = self._doorway.enter_http()
         if answer is not None:
-            await leave_politely(self._stream, answer)
-            return
+            return await self._leave(answer)
         admission.known(self._stranger)
         self._side.deadlines.clear(self._stranger)
         self._http.shrink(self._socket_stream.socket)
@@ -129,12 +127,12 @@ class Visit:
             await self._http.serve(self._handed(to_http.data, arrival))
         finally:
             admission.leave_http()
+        return True
 
     async def _knock(self, knock: Knock, arrival: Arrival) -> bool:
         answer = self._doorway.answer(knock.request)
         if isinstance(answer, Refused):
-            await leave_politely(self._stream, in_http(answer))
-            return True
+            return await self._leave(in_http(answer))
         pipe = TrioWebsocketPipe(self._handed(b"", arrival), knock)
         polite = True
         async with trio.open_nursery() as nursery:
