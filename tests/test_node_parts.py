@@ -103,8 +103,12 @@ def test_the_second_one_is_told_who_runs_here(tmp_path: Path) -> None:
 
 def test_the_lock_is_not_handed_to_children(tmp_path: Path) -> None:
     """An orphaned PostgreSQL that held it would keep Kith from ever starting again."""
+    script = ["/bin/sh", "-c", "echo up; read _"]
     with NodeLock(tmp_path):
-        child = subprocess.Popen(["/bin/sh", "-c", "read _"], stdin=subprocess.PIPE, close_fds=False)
+        child = subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False)
+        assert child.stdout is not None
+        # Popen may return in the moment before the kernel closes what exec does not hand on.
+        assert child.stdout.readline() == b"up\n"
     with NodeLock(tmp_path):
         pass
     child.communicate(b"\n")

@@ -61,6 +61,8 @@ def run(var: Path, *command: str, **more: str) -> subprocess.CompletedProcess[st
 
 
 def test_one_line_on_stdout_json_on_stderr_and_an_end_in_order(new_var: Path) -> None:
+    above = [CHECKOUT, *CHECKOUT.parents, *new_var.parents]
+    modes = [folder.stat().st_mode for folder in above]
     node = Started(new_var)
     url = node.ready()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
@@ -75,6 +77,10 @@ def test_one_line_on_stdout_json_on_stderr_and_an_end_in_order(new_var: Path) ->
     socket_folder = Path((home / "data" / "postmaster.pid").read_text().splitlines()[4])
     assert stat.S_IMODE(socket_folder.stat().st_mode) == 0o700
     assert len(str(socket_folder)) <= 90
+
+    if os.geteuid() == 0:
+        assert home.owner() == psutil.Process(postgres).username() == "kith"
+    assert [folder.stat().st_mode for folder in above] == modes
 
     assert node.stop(signal.SIGTERM) == 0
     assert len(node.out) == 1
@@ -175,8 +181,9 @@ def test_a_taken_port_is_said_before_postgres_is_started(new_var: Path) -> None:
 # -- Machines (points 1, 2, 7, 10)
 
 
-def test_a_path_with_a_space_and_a_locale_that_is_not_there() -> None:
+def test_a_path_with_a_space_and_a_locale_that_is_not_there(stopped_var: Path) -> None:
     with folder_for_var("kith start ") as var:
+        copy_of_var(stopped_var, var.parent)
         node = Started(var, LANG="xx_XX.UTF-8", LC_ALL="xx_XX.UTF-8", PGDATA="/nowhere", PGOPTIONS="-c fsync=off")
         node.ready()
         assert node.stop() == 0, node.text()
@@ -208,18 +215,6 @@ def test_production_without_a_secret_does_not_start(new_var: Path) -> None:
     refused = run(new_var, "serve", KITH_ENV="production")
     assert refused.stderr.startswith("kith: JWT_SECRET is missing")
     assert not new_var.exists()
-
-
-@as_root
-def test_as_root_no_mode_of_a_folder_is_changed(new_var: Path) -> None:
-    above = [CHECKOUT, *CHECKOUT.parents, *new_var.parents]
-    modes = [folder.stat().st_mode for folder in above]
-    node = Started(new_var)
-    node.ready()
-    assert node.home.owner() == "kith"
-    assert psutil.Process(node.postgres_pid).username() == "kith"
-    assert node.stop() == 0, node.text()
-    assert [folder.stat().st_mode for folder in above] == modes
 
 
 @as_root
@@ -274,15 +269,15 @@ def python_for(uid: int) -> list[str]:
 # -- Reset
 
 
-def test_reset_asks_and_removes_only_what_is_kiths(new_var: Path) -> None:
-    node = Started(new_var)
-    node.ready()
-    assert node.stop() == 0, node.text()
-    (new_var / "holiday.jpg").touch()
-    home = node.home
-    assert run(new_var, "reset").returncode == 1
+def test_reset_asks_and_removes_only_what_is_kiths(var: Path) -> None:
+    migrated = run(var, "migrate")
+    assert "applied 0001_create_users" in migrated.stdout, migrated.stderr
+    home = var / "postgres"
+    assert_nothing_left(var)
+    (var / "holiday.jpg").touch()
+    assert run(var, "reset").returncode == 1
     assert home.exists()
-    assert run(new_var, "reset", "--yes").returncode == 0
+    assert run(var, "reset", "--yes").returncode == 0
     assert not home.exists()
-    assert sorted(entry.name for entry in new_var.iterdir()) == ["holiday.jpg", "kith.lock"]
-    assert "nothing to reset" in run(new_var.with_name("none"), "reset").stdout
+    assert sorted(entry.name for entry in var.iterdir()) == ["holiday.jpg", "kith.lock"]
+    assert "nothing to reset" in run(var.with_name("none"), "reset").stdout

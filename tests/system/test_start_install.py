@@ -246,6 +246,21 @@ def test_a_pip_from_outside_and_a_mirror_with_other_hashes(
     assert not list(installer.VENV.glob("lib/python*/site-packages/pip"))
 
 
+def test_what_stops_an_install_is_one_sentence(
+    small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_index(what: str, *, check_hashes: bool) -> None:
+        raise InstallError("the index is away.")
+
+    monkeypatch.setattr(sys, "argv", ["installer.py", "run", "--hashes", "1"])
+    with monkeypatch.context() as patch:
+        patch.setattr(installer, "fill", no_index)
+        assert installer.main() == 1
+    assert capsys.readouterr().err == "kith: the index is away.\n"
+    assert installer.main() == 0
+    assert small == ["run"]
+
+
 def test_with_neither_the_missing_package_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aim(monkeypatch, checkout)
     without_ensurepip(monkeypatch)
