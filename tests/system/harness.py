@@ -21,7 +21,7 @@ ANSWER_SECONDS = 10.0
 
 
 class KithNode:
-    """`kith serve` on a free port with a folder of its own; `database_url` is shared with whoever was given the same."""
+    """`kith serve` on a free port with a folder of its own; its database is shared with whoever was given the same."""
 
     def __init__(self, var: Path, database_url: str, **settings: str) -> None:
         self.var = var
@@ -42,7 +42,7 @@ class KithNode:
 
     async def start(self) -> "KithNode":
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - a test kills it by pid; it takes milliseconds
                 [sys.executable, "-m", "realtime.cli", "serve"],
                 cwd=CHECKOUT,
                 env=self._environment,
@@ -84,8 +84,7 @@ class KithNode:
         if self.process.poll() is None:
             self.process.terminate()
         with trio.move_on_after(seconds):
-            while self.process.poll() is None:
-                await trio.sleep(0.02)
+            await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
         if self.process.poll() is None:
             self.kill()
             raise AssertionError(f"the node did not stop within {seconds} s; its log:\n{self.log.read_text()[-4000:]}")
@@ -96,11 +95,10 @@ class KithNode:
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=ANSWER_SECONDS)
 
     async def metric(self, name: str) -> float:
-        """The sum of a metric over its labels; `name` may carry labels to pick one line."""
+        """The sum of a metric over its labels."""
         async with self.http() as http:
             lines = (await http.get("/metrics")).text.splitlines()
-        found = [line for line in lines if line.startswith((f"{name} ", f"{name}{{")) or line.startswith(f"{name}")]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in found if not line.startswith("#"))
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
 
 class Person:
@@ -131,7 +129,7 @@ async def register(node: KithNode, name: str = "someone") -> Person:
     return Person(node, answer.json())
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The server answered with an error."""
 
     def __init__(self, error: dict[str, Any]) -> None:
@@ -181,11 +179,22 @@ class Phone:
         await self.socket.send_message(json.dumps({"type": type, "ref": ref, "payload": payload}))
         return ref
 
-    async def answer(self, ref: int) -> dict[str, Any]:
+    async def frame(self, ref: int) -> dict[str, Any]:
+        """The `ok` or `error` with this ref, as it is."""
         await self.until(lambda: ref in self._answers, f"the answer to {ref}")
-        frame = self._answers.pop(ref)
+        return self._answers.pop(ref)
+
+    async def refusal(self, type: str, **payload: Any) -> dict[str, Any]:
+        """The error that this command is answered with."""
+        frame = await self.frame(await self.send(type, payload))
+        assert frame["type"] == "error", frame
+        error: dict[str, Any] = frame["error"]
+        return error
+
+    async def answer(self, ref: int) -> dict[str, Any]:
+        frame = await self.frame(ref)
         if frame["type"] == "error":
-            raise Refused(frame["error"])
+            raise RefusedError(frame["error"])
         payload: dict[str, Any] = frame["payload"]
         return payload
 

@@ -4,7 +4,7 @@ import uuid
 
 import trio
 
-from tests.system.harness import KithNode, Refused, phone_of, register
+from tests.system.harness import KithNode, phone_of, register
 
 
 async def test_direct_messaging(node: KithNode, record_property: object) -> None:
@@ -66,12 +66,8 @@ async def test_a_repeat_is_one_message(node: KithNode) -> None:
         for number in range(40):  # until memory has forgotten it, and only the database knows
             await phone.say(chat, f"other {number}")
         assert await phone.say(chat, "once", client_id) == {**first, "duplicate": True}
-        try:
-            await phone.say(chat, "something else", client_id)
-        except Refused as refused:
-            assert refused.code == "IDEMPOTENCY_CONFLICT"
-        else:
-            raise AssertionError("another text under the same client_id must be refused")
+        error = await phone.refusal("message.send", conversation_id=chat, client_id=client_id, text="something else")
+        assert error["code"] == "IDEMPOTENCY_CONFLICT"
     async with anna.http() as http:
         body = {"client_id": client_id, "text": "once"}
         answer = await http.post(f"/conversations/{chat}/messages", json=body)
@@ -88,13 +84,7 @@ async def test_strangers_get_no_hint(node: KithNode) -> None:
             ("conversation.range", {"after_rev": 0}),
             ("conversation.open", {}),
         ):
-            errors = []
-            for conversation in (chat, nowhere):
-                try:
-                    await phone.ask(type, conversation_id=conversation, **payload)
-                except Refused as refused:
-                    errors.append(refused.error)
-            assert len(errors) == 2
+            errors = [await phone.refusal(type, conversation_id=id, **payload) for id in (chat, nowhere)]
             assert errors[0] == errors[1]
             assert errors[0]["code"] == "CONVERSATION_NOT_FOUND"
         for path in ("", "/messages", "/changes?after_rev=0"):

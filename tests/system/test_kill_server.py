@@ -1,4 +1,4 @@
-"""kill -9 of the server at a random moment of full load: what was acknowledged or shown is in the database, once, in order."""
+"""kill -9 of the server at a random moment of full load: what anybody was told is in the database, once, in order."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Two nodes on one database, both believing that a conversation is theirs: PostgreSQL is the arbiter, and no order forks."""
+"""Two nodes on one database, both sure that a conversation is theirs: PostgreSQL is the arbiter, no order forks."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import trio
 
 from tests.system.conftest import StartNode
 from tests.system.database import query, stored_messages
-from tests.system.harness import KithNode, Person, Refused, phone_of, register
+from tests.system.harness import KithNode, Person, phone_of, register
 
 ROUNDS = int(os.environ.get("KITH_PAUSE_ROUNDS", "6"))
 WITHOUT_LIMITS = {
@@ -27,12 +27,10 @@ async def chatter(
     async with phone_of(here) as phone:
         while not over.is_set():
             client_id = str(uuid.uuid4())
-            while True:
-                try:
-                    told[client_id] = await phone.say(chat, f"of {client_id}", client_id)
-                    break
-                except Refused as refused:
-                    assert refused.error["outcome"] == "unknown" or refused.code == "UNAVAILABLE", refused.error
+            payload = {"conversation_id": chat, "client_id": client_id, "text": f"of {client_id}"}
+            while (frame := await phone.frame(await phone.send("message.send", payload)))["type"] == "error":
+                assert frame["error"]["code"] in ("TRY_AGAIN", "UNAVAILABLE"), frame
+            told[client_id] = frame["payload"]
             await trio.lowlevel.checkpoint()
 
 
