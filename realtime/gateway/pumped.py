@@ -239,9 +239,7 @@ class PumpedLink:
                     await self._pipe.close(*self._goodbye)
                     return
         except trio.BrokenResourceError:
-            self._leave_open(LostReason.RESET, CloseCode.ABNORMAL)
-            if self._nursery is not None:
-                self._nursery.cancel_scope.cancel()
+            return  # the reader finds out how it ended, and the library may still be answering a goodbye
 
     async def _ping(self) -> None:
         # A connection that is gone is found by the reader.
