@@ -75,6 +75,7 @@ class EndedSessions(Struct, frozen=True):
 
 
 async def register(call: Call) -> Answer:
+    """A new account and its first login."""
     body = await call.body(Registration)
     email = check_email(body.email)
     chosen = body.username is not None

@@ -48,6 +48,7 @@ class OpenedView(ConversationView, frozen=True):
 
 
 async def create_conversation(call: Call) -> Answer:
+    """The conversation with somebody: 201 when it was made, 200 when it was there."""
     body = await call.body(NewConversation)
     if body.type != "direct":
         raise invalid("type", "`type` is `direct`: groups cannot be made yet")
@@ -65,7 +66,7 @@ async def create_conversation(call: Call) -> Answer:
 
 
 async def list_conversations(call: Call) -> Answer:
-    """Last activity first."""
+    """The caller's conversations, last activity first."""
     limit = limit_of(call.query)
     cursor = call.query.get("cursor")
     before = read_activity_cursor(cursor) if cursor else None
@@ -76,6 +77,7 @@ async def list_conversations(call: Call) -> Answer:
 
 
 async def open_conversation(call: Call) -> Answer:
+    """One conversation; `include=members,messages` adds those."""
     include = {part for part in call.query.get("include", "").split(",") if part}
     if include - {"members", "messages"}:
         raise bad_query("include", "`include` is `members`, `messages` or both")
@@ -86,7 +88,7 @@ async def open_conversation(call: Call) -> Answer:
 
 
 async def list_changes(call: Call) -> Answer:
-    """The twin of `conversation.range`."""
+    """Everything that changed after a revision: the twin of `conversation.range`."""
     command = ReadRange(
         call.me,
         after_rev=number_of(call.query, "after_rev") or 0,

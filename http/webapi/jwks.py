@@ -8,6 +8,7 @@ from webapi.routing import Access, Route
 
 
 async def show_keys(call: Call) -> Answer:
+    """The keys that access tokens are signed with."""
     return Answer(call.services.tokens.jwks(), headers=(("Cache-Control", "public, max-age=300"),))
 
 

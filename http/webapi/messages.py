@@ -40,6 +40,7 @@ class MessageList(Struct, frozen=True):
 
 
 async def send_message(call: Call) -> Answer:
+    """The twin of `message.send`: 201, and 200 with `duplicate` when it was sent before."""
     body = await call.body(NewMessage)
     payload = SendPayload(
         conversation_id=call.conversation(),

@@ -8,6 +8,7 @@ from webapi.routing import Access, Route
 
 
 async def show_metrics(call: Call) -> Answer:
+    """Everything that is counted, in Prometheus' text format."""
     content_type, body = call.services.metrics.expose()
     return Answer(body, content_type=content_type)
 

@@ -14,6 +14,7 @@ from webapi.routing import Route
 
 
 async def list_sessions(call: Call) -> Answer:
+    """Where the caller is signed in."""
     logins = await call.services.accounts.logins(call.me)
     current = call.caller.login_id
     return Answer(
@@ -22,7 +23,7 @@ async def list_sessions(call: Call) -> Answer:
 
 
 async def end_session(call: Call) -> Answer:
-    """Somebody else's session and one that has ended already are no sessions of the caller's."""
+    """Signs out one of the caller's places; a session of somebody else's does not exist, one that has ended neither."""
     login = LoginId(call.params["session_id"])
     ended = await call.services.users.ask(call.me, CloseLogins([login]), call.services.options.ask_timeout)
     if not ended:

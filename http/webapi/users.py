@@ -15,6 +15,7 @@ from webapi.routing import Route
 
 
 async def show_user(call: Call) -> Answer:
+    """A profile; `me` and one's own id show the e-mail, too."""
     user = call.user()
     if user != call.me:
         await check_no_block(call, user)
@@ -22,6 +23,7 @@ async def show_user(call: Call) -> Answer:
 
 
 async def update_user(call: Call) -> Answer:
+    """Changes of one's own profile: what is named changes, null empties."""
     if call.user() != call.me:
         raise KithError(ErrorCode.FORBIDDEN)
     changes = check_profile(await call.body(UpdateProfile))

@@ -1,0 +1,56 @@
+"""docs/http.md lists every route and every error as they are; the message of a failure is what should stand there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from webapi.app import ROUTES
+from webapi.routing import Access, Route
+
+from actors.limiter import Limit
+from actors.shapes.errors import TABLE
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "http.md"
+
+
+def payer(route: Route) -> str:
+    if route.access is Access.OPEN:
+        return "nobody"
+    if route.access is Access.ANONYMOUS:
+        return "the address: unauthenticated" + (
+            f", {extra}"
+            if (extra := {"/auth/register": Limit.REGISTRATIONS, "/auth/login": Limit.LOGINS}.get(route.path))
+            else ""
+        )
+    return f"the user: {route.limit}"
+
+
+def route_rows() -> list[str]:
+    first_line = {route: (route.handler.__doc__ or "").strip().split("\n")[0] for route in ROUTES}
+    return [f"| `{route.method} {route.path}` | {payer(route)} | {first_line[route]} |" for route in ROUTES]
+
+
+def error_rows() -> list[str]:
+    return [
+        f"| {row.status} | `{code}` | {row.text} | {'yes' if row.retryable else ''} |" for code, row in TABLE.items()
+    ]
+
+
+def rows_under(heading: str, document: str) -> list[str]:
+    section = re.split(r"^## ", document, flags=re.MULTILINE)
+    text = next(part for part in section if part.startswith(heading))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return lines[2:]
+
+
+@pytest.mark.parametrize(("heading", "rows"), [("Routes", route_rows()), ("Errors", error_rows())])
+def test_the_tables_are_those_of_the_code(heading: str, rows: list[str]) -> None:
+    written = rows_under(heading, DOCUMENT.read_text(encoding="utf-8"))
+    assert written == rows, "\n".join(["docs/http.md should have:", *rows])
+
+
+def test_a_changed_field_would_be_noticed() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    changed = document.replace("| 401 | `TOKEN_EXPIRED`", "| 403 | `TOKEN_EXPIRED`")
+    assert changed != document
+    assert rows_under("Errors", changed) != error_rows()
