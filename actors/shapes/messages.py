@@ -13,7 +13,7 @@ HISTORY_LIMIT = 200
 RANGE_LIMIT = 500
 
 
-class StoredMessage(Struct, frozen=True, gc=False):
+class StoredMessage(Struct, frozen=True, gc=False, omit_defaults=True):
     """One row of `messages` as the journal writes it."""
 
     id: MessageId
