@@ -155,10 +155,10 @@ class ConversationActor:
         if members is None:
             assert self._state is not None
             members = self._state.members
-        tell = self._world.users.tell
+        pass_on = self._world.users.pass_on
         for user in members:
             try:
-                tell(user, deliver)
+                pass_on(user, deliver)
             except KithError:
                 # His mailbox is full: it notes the hole, and his actor closes his connections with `resync`.
                 continue

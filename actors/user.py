@@ -10,7 +10,7 @@ from actors.inbox import Inbox
 from actors.kinds import Activation
 from actors.loading import Loader
 from actors.mailbox import Envelope, StopReason
-from actors.ports import Revocations, UserStore
+from actors.ports import Clock, Revocations, SoftNotes, UserStore
 from actors.shapes.errors import KithError
 from actors.shapes.ids import ConversationId, LoginId, UserId
 from actors.shapes.users import (
@@ -51,6 +51,8 @@ class UserWorld(Struct, frozen=True):
     desk: Callable[[Activation[UserId, UserState, UserCommand]], Desk]
     renamed: Callable[[UserId, str], Awaitable[None]]
     connections_most: int
+    clock: Clock
+    notes: SoftNotes
 
 
 class UserActor:
@@ -84,10 +86,11 @@ class UserActor:
                         await self._handle(envelope)
                 mailbox.pinned = len(self._attendance) > 0
         except Exception:
-            mailbox.reflex = None
             # The next life of this actor does not know these connections; they come back and find it.
             self._attendance.end_all(Ending.RESTART)
             raise
+        finally:
+            mailbox.reflex = None  # it holds this actor: an ended one would wait for the collector of cycles
         assert mailbox.stop_reason is not None
         return mailbox.stop_reason
 
@@ -117,6 +120,8 @@ class UserActor:
             await self._connect(envelope, command)
         elif isinstance(command, Disconnect):
             self._attendance.leave(command.socket_id)
+            if not self._attendance:
+                self._world.notes.user_seen(self._activation.id, self._world.clock.now())
         elif isinstance(command, CountUnread):
             await self._count(envelope, command)
         else:
@@ -141,6 +146,7 @@ class UserActor:
             # Refused by the world, or tried again in this actor's next life: either way it is not here now.
             self._attendance.leave(socket.id)
             raise
+        self._world.notes.login_used(socket.login_id, self._world.clock.now())
         unread, revs = heads if heads is not None else (0, {})
         envelope.answer(Connected(state, unread, revs))
 

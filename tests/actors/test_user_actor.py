@@ -246,6 +246,44 @@ async def test_who_connects_while_the_actor_falls_asleep_is_heard(autojump_clock
         assert (ear.texts, ear.ended) == (["1"], [])
 
 
+async def test_events_keep_their_order_whether_the_actor_is_parked_or_busy(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event for a parked actor is passed on without waking it: it must overtake none that waits for a busy one."""
+    async with small_node() as node:
+        user = node.add_user("ann")
+        ear = await node.connect(user)
+        node.users.pass_on(user, event(node, 1))
+        assert ear.texts == ["1"]  # on the spot
+        load, go = node.heads.load, trio.Event()
+
+        async def slow(id: UserId) -> Any:
+            await go.wait()
+            return await load(id)
+
+        monkeypatch.setattr(node.heads, "load", slow)
+        node.users.tell(user, Connect(Ear(99, LoginId("l")), None, 0), Answer())
+        await settled()
+        for seq in (2, 3):
+            node.users.pass_on(user, event(node, seq))
+        go.set()
+        node.users.pass_on(user, event(node, 4))
+        await settled()
+        node.users.pass_on(user, event(node, 5))
+        assert ear.texts == ["1", "2", "3", "4", "5"]
+
+
+async def test_an_event_that_cannot_be_passed_on_crashes_the_actor_and_not_who_told_it(autojump_clock: object) -> None:
+    async with small_node() as node:
+        user = node.add_user("ann")
+        ear = await node.connect(user)
+        ear.broken = ZeroDivisionError("a bug in an edge")
+        node.users.pass_on(user, event(node, 1))
+        await trio.sleep(1)
+        assert (ear.ended, node.users.crashes) == ([Ending.RESTART], 1)
+        assert (await node.connect(user)).ended == []
+
+
 async def test_it_sleeps_when_nobody_is_connected_and_not_before(autojump_clock: object) -> None:
     async with small_node() as node:
         user = node.add_user("ann")
