@@ -158,4 +158,7 @@ def left_behind(*marks: Path) -> list[list[str]]:
 
 
 def assert_nothing_left(*marks: Path) -> None:
-    eventually(lambda: not left_behind(*marks), f"no process with {marks} but {left_behind(*marks)}", 5.0)
+    deadline = time.monotonic() + 5.0
+    while found := left_behind(*marks):
+        assert time.monotonic() < deadline, f"still running after 5 s: {found}"
+        time.sleep(0.05)
