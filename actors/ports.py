@@ -225,6 +225,14 @@ class AccountStore(Protocol):
         ...
 
 
+class SoftNotes(Protocol):
+    """What may be lost with its last second: written behind, promised to nobody. Neither call blocks or raises."""
+
+    def login_used(self, login: LoginId, at: WallTime) -> None: ...
+
+    def user_seen(self, user: UserId, at: WallTime) -> None: ...
+
+
 class Health(Protocol):
     """One part of the node as `/healthz` shows it."""
 

@@ -1,5 +1,6 @@
 """Builds a node out of its parts, runs it, and ends it in order; the one module that may import everything."""
 
+import contextlib
 import gc
 import logging
 import socket
@@ -23,6 +24,7 @@ from actors.reading import Readers
 from actors.recital import Library
 from actors.revocations import RevokedLogins
 from actors.shapes.conversations import MemberRenamed
+from actors.shapes.errors import KithError
 from actors.shapes.ids import MessageId, UserId
 from actors.shapes.times import Seconds, iso
 from actors.system import ActorSystem
@@ -44,6 +46,7 @@ from storage.durability import check_durability
 from storage.epoch import database_now, epoch_of
 from storage.flush_retention import forget_old_flushes
 from storage.journal.journal import PostgresJournal
+from storage.journal.soft import SoftWrites
 from storage.journal.waiting import JournalBounds
 from storage.node import begin_incarnation
 from storage.postgres import Postgres, open_postgres
@@ -60,13 +63,8 @@ CLOCK_EVERY: Final = Seconds(10.0)
 class Node(Struct, frozen=True):
     """The parts that have a life; everything else hangs on them."""
 
-    postgres: Postgres
-    clock: SystemClock
-    journal: PostgresJournal
-    system: ActorSystem
-    readers: Readers
-    heads: Loader[UserId, Heads]
-    limiter: Limiter
+    core: "Core"
+    population: "Population"
     gateway: Gateway
     serving: trio.Event
     stopping: trio.Event
@@ -93,17 +91,16 @@ async def _notice_cancellation(asked: trio.Event) -> None:
         asked.set()
 
 
-async def _live(
-    node: Node, listeners: Sequence[socket.socket], ready: Callable[[], None], asked: trio.Event
-) -> None:
+async def _live(node: Node, listeners: Sequence[socket.socket], ready: Callable[[], None], asked: trio.Event) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(node.journal.run)
-        nursery.start_soon(node.heads.run)
-        nursery.start_soon(node.readers.run)
-        await nursery.start(node.system.run)
-        nursery.start_soon(node.limiter.run)
+        await nursery.start(node.core.journal.run)
+        nursery.start_soon(node.population.heads.run)
+        nursery.start_soon(node.population.readers.run)
+        await nursery.start(node.population.system.run)
+        nursery.start_soon(node.core.limiter.run)
         nursery.start_soon(_keep_time, node)
-        nursery.start_soon(forget_old_flushes, node.postgres)
+        nursery.start_soon(node.core.notes.run)
+        nursery.start_soon(forget_old_flushes, node.core.postgres)
         await nursery.start(node.gateway.serve, listeners)
         _settle_memory()
         node.serving.set()
@@ -121,8 +118,10 @@ async def _stop(node: Node) -> None:
     with trio.move_on_after(STOP_SECONDS * 0.3):
         await say_goodbye(node.gateway, Seconds(STOP_SECONDS * 0.2))
     with trio.move_on_after(STOP_SECONDS * 0.3):
-        await node.system.stop()
-    await node.journal.aclose(Seconds(STOP_SECONDS * 0.2))
+        await node.population.system.stop()
+    await node.core.journal.aclose(Seconds(STOP_SECONDS * 0.2))
+    with trio.move_on_after(STOP_SECONDS * 0.1), contextlib.suppress(KithError):
+        await node.core.notes.flush()
     await node.gateway.aclose(STOP_SECONDS * 0.2)
     log.info("stopped", extra={"seconds": round(perf_counter() - begun, 2)})
 
@@ -141,101 +140,125 @@ def _settle_memory() -> None:
 async def _keep_time(node: Node) -> None:
     """Wall time is PostgreSQL's; while it is away the last offset holds."""
     while True:
-        asked_at = node.clock.monotonic()
+        asked_at = node.core.clock.monotonic()
         try:
-            node.clock.correct(await database_now(node.postgres), asked_at)
+            node.core.clock.correct(await database_now(node.core.postgres), asked_at)
         except Exception as error:
             log.warning("the database did not tell the time", extra={"error": type(error).__name__})
         await trio.sleep(CLOCK_EVERY)
 
 
+class Core(Struct, frozen=True):
+    """What actors and edges both need."""
+
+    settings: Settings
+    postgres: Postgres
+    clock: SystemClock
+    metrics: Metrics
+    journal: PostgresJournal
+    accounts: PostgresAccounts
+    tokens: TokenAuthority
+    revocations: RevokedLogins
+    limiter: Limiter
+    notes: SoftWrites
+
+
 async def assemble(settings: Settings, postgres: Postgres) -> Node:
     """Make all parts and introduce them to each other; nothing runs yet."""
+    core = await _core(settings, postgres)
+    population = _populate(core)
+    gate = _gate(core, population, await epoch_of(postgres))
+    serving, stopping = trio.Event(), trio.Event()
+    services = _services(core, population, lambda: serving.is_set() and not stopping.is_set())
+    latency = core.metrics.spread("delivery_seconds", "From the last byte of a command read to its event sent")
+    gateway = Gateway(
+        FrontDoor(gate, lambda: f"req_{new_id()}"),
+        gateway_options(settings),
+        Timekeeping(core.clock.monotonic, lambda: iso(core.clock.now()), latency.observe),
+        create_app(services),
+    )
+    expose_journal(core.metrics, core.journal)
+    expose_gateway(core.metrics, gateway.counters)
+    expose_actors(core.metrics, population.system)
+    return Node(core, population, gateway, serving, stopping)
+
+
+async def _core(settings: Settings, postgres: Postgres) -> Core:
     clock, metrics = SystemClock(), Metrics(process=True)
     asked_at = clock.monotonic()
     clock.correct(await database_now(postgres), asked_at)
     identity = await begin_incarnation(postgres, settings.kith_node)
     commits = metrics.spread("journal_commit_seconds", "From a flush's statement to its answer")
     sizes = metrics.spread("journal_batch_rows", "Rows of one transaction", SIZE_BOUNDS)
+    waits = metrics.spread("journal_wait_seconds", "How long the oldest of a flush had waited for it")
 
     def observe(seconds: float, rows: int, waited: float) -> None:
         commits.observe(seconds)
         sizes.observe(rows)
+        waits.observe(waited)
 
     bounds = JournalBounds(
         settings.journal_max_rows, settings.journal_max_bytes, flush_rows=settings.journal_batch_rows
     )
-    journal = PostgresJournal(postgres.dedicated(), identity, clock, bounds, observe)
     accounts = PostgresAccounts(postgres, identity, clock)
     tokens = TokenAuthority(settings.jwt_secret, lifetime=Seconds(settings.access_token_minutes * 60))
     revocations = RevokedLogins(clock, tokens.lifetime)
     await revocations.load(accounts)
-    population = _populate(settings, clock, journal, Stores(postgres, accounts, revocations))
-    limiter = Limiter(clock, limiter_options(settings), metrics)
-    gate = Gate(
+    return Core(
+        settings=settings,
+        postgres=postgres,
         clock=clock,
-        users=population.users,
-        conversations=population.conversations,
+        metrics=metrics,
+        journal=PostgresJournal(postgres.dedicated(), identity, clock, bounds, observe),
+        accounts=accounts,
         tokens=tokens,
         revocations=revocations,
-        limiter=limiter,
-        commands=metrics.counters("commands_total", "Commands of sockets", ("type",)),
-        errors=metrics.counters("command_errors_total", "Commands answered with an error", ("code",)),
-        epoch=await epoch_of(postgres),
-        heartbeat=Seconds(settings.heartbeat_seconds),
+        limiter=Limiter(clock, limiter_options(settings), metrics),
+        notes=SoftWrites(postgres),
     )
-    serving, stopping = trio.Event(), trio.Event()
-    services = Services(
+
+
+def _gate(core: Core, population: "Population", epoch: str) -> Gate:
+    return Gate(
+        clock=core.clock,
         users=population.users,
         conversations=population.conversations,
-        accounts=accounts,
+        tokens=core.tokens,
+        revocations=core.revocations,
+        limiter=core.limiter,
+        commands=core.metrics.counters("commands_total", "Commands of sockets", ("type",)),
+        errors=core.metrics.counters("command_errors_total", "Commands answered with an error", ("code",)),
+        epoch=epoch,
+        heartbeat=Seconds(core.settings.heartbeat_seconds),
+    )
+
+
+def _services(core: Core, population: "Population", serving: Callable[[], bool]) -> Services:
+    settings, clock = core.settings, core.clock
+    hashing = PasswordOptions(at_once=settings.password_hash_concurrency)
+    return Services(
+        users=population.users,
+        conversations=population.conversations,
+        accounts=core.accounts,
         user_store=population.user_store,
         conversation_store=population.conversation_store,
         clock=clock,
-        limiter=limiter,
-        tokens=tokens,
-        revocations=revocations,
-        passwords=Passwords(PasswordOptions(at_once=settings.password_hash_concurrency), metrics, perf_counter),
-        metrics=metrics,
+        limiter=core.limiter,
+        tokens=core.tokens,
+        revocations=core.revocations,
+        passwords=Passwords(hashing, core.metrics, perf_counter),
+        metrics=core.metrics,
         health=(
-            DatabaseVital(lambda: database_now(postgres), clock),
-            JournalVital(journal),
+            DatabaseVital(lambda: database_now(core.postgres), clock),
+            JournalVital(core.journal),
             UnconfiguredVital("redis"),
             UnconfiguredVital("storage"),
         ),
         new_id=new_id,
         client_address=lambda peer, _forwarded: peer,  # the gateway has resolved it already
-        serving=lambda: serving.is_set() and not stopping.is_set(),
+        serving=serving,
         options=WebOptions(refresh_lifetime=Seconds(settings.refresh_token_days * 86_400)),
     )
-    latency = metrics.spread("delivery_seconds", "From the last byte of a command read to its event sent")
-    gateway = Gateway(
-        FrontDoor(gate, lambda: f"req_{new_id()}"),
-        gateway_options(settings),
-        Timekeeping(clock.monotonic, lambda: iso(clock.now()), latency.observe),
-        create_app(services),
-    )
-    expose_journal(metrics, journal)
-    expose_gateway(metrics, gateway.counters)
-    expose_actors(metrics, population.system)
-    return Node(
-        postgres,
-        clock,
-        journal,
-        population.system,
-        population.readers,
-        population.heads,
-        limiter,
-        gateway,
-        serving,
-        stopping,
-    )
-
-
-class Stores(Struct, frozen=True):
-    postgres: Postgres
-    accounts: PostgresAccounts
-    revocations: RevokedLogins
 
 
 class Population(Struct, frozen=True):
@@ -250,10 +273,11 @@ class Population(Struct, frozen=True):
     heads: Loader[UserId, Heads]
 
 
-def _populate(settings: Settings, clock: SystemClock, journal: PostgresJournal, stores: Stores) -> Population:
+def _populate(core: Core) -> Population:
     """Users first: conversations address them, and stop before them."""
+    settings, clock, journal = core.settings, core.clock, core.journal
     system, readers = ActorSystem(clock), Readers()
-    user_store, conversation_store = PostgresUsers(stores.postgres), PostgresConversations(stores.postgres)
+    user_store, conversation_store = PostgresUsers(core.postgres), PostgresConversations(core.postgres)
     heads: Loader[UserId, Heads] = Loader(user_store.heads)
 
     async def renamed(user: UserId, name: str) -> None:
@@ -264,10 +288,12 @@ def _populate(settings: Settings, clock: SystemClock, journal: PostgresJournal, 
         store=user_store,
         unread=conversation_store.unread,
         heads=heads,
-        revocations=stores.revocations,
-        desk=lambda activation: AccountDesk(activation.id, activation, stores.accounts, journal, clock),
+        revocations=core.revocations,
+        desk=lambda activation: AccountDesk(activation.id, activation, core.accounts, journal, clock),
         renamed=renamed,
         connections_most=settings.max_connections_per_user,
+        clock=clock,
+        notes=core.notes,
     )
     users: Users = system.register(
         ActorKind(

@@ -5,6 +5,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 import trio
@@ -32,6 +33,7 @@ from actors.user import Heads, UserActor, UserWorld
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.conversations import MemoryConversations
 from storage.memory.journal import MemoryJournal
+from storage.memory.notes import MemoryNotes
 from storage.memory.tables import ConversationTable, MembershipRow, MemoryTables
 from storage.memory.users import MemoryUsers
 
@@ -171,6 +173,10 @@ class SmallNode:
             ActorKind("conversation", self.reads.load, lambda a, s: ConversationActor(self.world, a, s), IDLE, capacity)
         )
 
+    @cached_property
+    def notes(self) -> MemoryNotes:
+        return MemoryNotes()
+
     def _user_maker(self, connections_most: int) -> Any:
         async def renamed(user: UserId, name: str) -> None:
             for conversation in await self.reads.conversations_of(user):
@@ -184,6 +190,8 @@ class SmallNode:
             desk=lambda activation: AccountDesk(activation.id, activation, self.accounts, self.journal, self.clock),
             renamed=renamed,
             connections_most=connections_most,
+            clock=self.clock,
+            notes=self.notes,
         )
         return lambda activation, state: UserActor(world, activation, state)
 

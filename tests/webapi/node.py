@@ -9,8 +9,6 @@ from typing import Any
 import httpx
 import trio
 from msgspec import Struct
-from webapi.app import WebApp, create_app
-from webapi.services import Services, WebOptions
 
 from actors.account import AccountDesk
 from actors.conversation import ConversationActor, Conversations, ConversationWorld, Users
@@ -32,9 +30,12 @@ from actors.user import Heads, UserActor, UserWorld
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.conversations import MemoryConversations
 from storage.memory.journal import MemoryJournal
+from storage.memory.notes import MemoryNotes
 from storage.memory.tables import MemoryTables
 from storage.memory.users import MemoryUsers
 from tests.clocks import HandClock
+from webapi.app import WebApp, create_app
+from webapi.services import Services, WebOptions
 
 PASSWORD = "correct horse battery staple"
 # The least that libsodium takes: what it costs to hash a password is not what these tests are about.
@@ -176,6 +177,8 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
         desk=lambda activation: AccountDesk(activation.id, activation, stores.accounts, stores.journal, clock),
         renamed=_nobody_cares,
         connections_most=20,
+        clock=clock,
+        notes=MemoryNotes(),
     )
     users: Users = system.register(
         ActorKind(
