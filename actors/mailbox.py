@@ -69,9 +69,7 @@ class Envelope(msgspec.Struct, Generic[C]):
             self.settled = True
             try:
                 self.asker.answer(value)
-            except (
-                Exception
-            ):  # an asker's bug must not end the actor that answers it, nor harm the next one in the batch
+            except Exception:  # an asker's bug must not end the actor, nor harm the next one in the batch
                 log.exception("asker failed", extra={"asker": type(self.asker).__name__})
 
     def refuse(self, error: KithError) -> None:

@@ -175,6 +175,9 @@ async def test_a_great_sleep_does_not_stop_the_node(autojump_clock: MockClock) -
         assert ticks >= 9
         await trio.testing.wait_all_tasks_blocked()
         assert len(stage.tallies) == 0
+        full = sys.getsizeof(stage.tallies._cells)
+        await stage.tallies.sweep(Seconds(1))
+        assert sys.getsizeof(stage.tallies._cells) < full / 100, "a table would keep the room of its fullest hour"
 
 
 @pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=pytest.mark.soak)])
