@@ -11,6 +11,7 @@ from werkzeug.routing import BaseConverter, Map, Rule
 
 from actors.limiter import Limit
 from actors.shapes.errors import ErrorCode, KithError
+from webapi.aliases import ALIASES
 from webapi.answers import Answer
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class RouteTable:
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """Raises ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the methods that are."""
-        if path.startswith(PREFIX + "/"):
+        alias = ALIASES.get((method, path))
+        if alias is not None:
+            path = alias
+        elif path.startswith(PREFIX + "/"):
             path = path[len(PREFIX) :]
         try:
             name, params = self._adapter.match(path, method)

@@ -9,12 +9,12 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from webapi.bodies import decode
-from webapi.messages import NewMessage
 
 from actors.shapes.errors import KithError
 from tests.webapi.node import Node, Person
 from tests.webapi.test_accounts import code
+from webapi.bodies import decode
+from webapi.messages import NewMessage
 
 JSON = {"Content-Type": "application/json"}
 PATH = "/users/me"

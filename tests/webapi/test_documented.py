@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from webapi.app import ROUTES
-from webapi.routing import Access, Route
 
 from actors.limiter import Limit
 from actors.shapes.errors import TABLE
+from webapi.app import ROUTES
+from webapi.routing import Access, Route
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "http.md"
 
