@@ -89,6 +89,28 @@ async def test_an_actor_may_end_by_itself(autojump_clock: MockClock) -> None:
         assert stage.tallies.activations == len(stage.tallies) + stage.tallies.stops.total()
 
 
+async def test_a_message_to_one_who_is_ending_begins_a_life_of_its_own(autojump_clock: MockClock) -> None:
+    """The new life must not find the old one's reason in its mailbox, and end behind its first command."""
+    stage = Stage()
+
+    class Ending(TallyActor):
+        async def run(self) -> StopReason:
+            if len(stage.lives) == 1:
+                self.activation.mailbox.stop(StopReason.EXPIRED)
+            reason = await super().run()
+            await trio.sleep(1)
+            return reason
+
+    ending = stage.another("ending", Ending)
+    async with running(stage.system):
+        assert await ending.ask("a", Add(1), Seconds(1)) == 1
+        assert await ending.ask("a", Add(1), Seconds(5)) == 2
+        await trio.sleep(5)
+        assert ending.is_awake("a")
+        assert len(stage.lives) == 2
+        assert ending.stops.total() == 0
+
+
 async def test_a_message_in_the_tick_of_the_sweep_keeps_the_actor_awake(autojump_clock: MockClock) -> None:
     stage = Stage(idle=10)
     async with running(stage.system):
