@@ -66,9 +66,6 @@ class RouteTable:
             self._map.add(Rule(_rule(route.path), endpoint=name, methods=[route.method]))
         self._adapter = self._map.bind("")
 
-    def __iter__(self) -> Iterable[Route]:
-        return iter(self._routes.values())
-
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """Raises ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the methods that are."""
         alias = ALIASES.get((method, path))
