@@ -8,7 +8,7 @@ import pytest
 
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId
-from tests.webapi.node import Node, Person
+from tests.webapi.node import Node
 from webapi import access
 from webapi.app import ROUTES
 from webapi.routing import Route, RouteTable
@@ -62,9 +62,10 @@ NAMES = [
 ]
 
 
-async def test_no_request_at_random_is_our_fault(node: Node, anna: Person, ben: Person) -> None:
+async def test_no_request_at_random_is_our_fault(any_node: Node) -> None:
     """A thousand requests of right and wrong parts: none is answered with 500, each with a body of ours."""
-    chance = random.Random(7)
+    chance, node = random.Random(7), any_node
+    anna, ben = await node.person("anna"), await node.person("ben")
     chat = await anna.chat_with(ben)
     ids = [anna.id, ben.id, chat, ID, "me", "x", "", "%00", "..", "🙂"]
     answered: dict[int, int] = {}
