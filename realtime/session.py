@@ -60,8 +60,8 @@ class State(enum.Enum):
 
 
 class ConnectedPayload(msgspec.Struct):
-    user_id: str
-    session_id: str
+    user_id: UserId
+    session_id: LoginId
     server_time: str
     epoch: str
     unread_notifications: int
