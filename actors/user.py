@@ -146,9 +146,10 @@ class UserActor:
             # Refused by the world, or tried again in this actor's next life: either way it is not here now.
             self._attendance.leave(socket.id)
             raise
-        self._world.notes.login_used(socket.login_id, self._world.clock.now())
         unread, revs = heads if heads is not None else (0, {})
         envelope.answer(Connected(state, unread, revs))
+        # Last, for whoever was answered is not decided again: a crash before that would enter a closed connection anew.
+        self._world.notes.login_used(socket.login_id, self._world.clock.now())
 
     async def _count(self, envelope: Envelope[Any], command: CountUnread) -> None:
         unknown = self._inbox.unknown(command.conversations)
