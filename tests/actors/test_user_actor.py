@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from actors.asking import Question
+from actors.mailbox import StopReason
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.frames import Frame
 from actors.shapes.ids import ConversationId, LoginId, UserId
@@ -232,12 +233,8 @@ async def test_who_connects_while_the_actor_falls_asleep_is_heard(autojump_clock
     async with small_node() as node:
         user = node.add_user("ann")
         await ask(node, user, CountUnread(()))
-        box = mailbox(node, user)
         await settled()
-        box.touched = False
-        for cell in node.users._cells.values():
-            cell.idle_for = 10_000.0
-        node.users._look_at(list(node.users._cells.values()), Seconds(1.0))
+        mailbox(node, user).stop(StopReason.IDLE)  # the sweep
         ear = Ear(1, LoginId("l"))
         node.users.tell(user, Connect(ear, None, 0), Answer())
         await trio.sleep(1_000)
