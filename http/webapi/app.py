@@ -110,7 +110,9 @@ class WebApp(QuartTrio):
             call.pay_by_address(Limit.UNAUTHENTICATED)
             raise
         await self._doorkeeper.admit(call, call.route)
-        return await call.route.handler(call)
+        answer = await call.route.handler(call)
+        # Encoded here, where whatever goes wrong is still answered.
+        return answer._replace(value=answer.body())
 
     def _check_head(self, request: Request) -> None:
         scope: Any = request.scope

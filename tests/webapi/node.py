@@ -71,10 +71,13 @@ class FinePart:
         self.state = state
         self.serves = serves
         self.hangs = False
+        self.fault: Exception | None = None
 
     async def check(self) -> tuple[str, float, bool]:
         if self.hangs:
             await trio.sleep_forever()
+        if self.fault is not None:
+            raise self.fault
         return self.state, 0.0015, self.serves
 
 

@@ -118,6 +118,7 @@ async def test_the_list_shows_the_latest_activity_first_page_by_page(any_node: N
     assert cursor is None
     assert [item["unread_count"] for item in seen] == [1, 0, 0, 0, 0]
     assert seen[0]["last_message"]["text"] == "up"
+    assert {item["my"]["role"] for item in seen} == {"member"}
     assert (await anna.client.get("/conversations", params={"limit": "1000"})).json()["next_cursor"] is None
 
 

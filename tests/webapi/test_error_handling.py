@@ -6,6 +6,7 @@ import re
 import pytest
 
 from actors.shapes.errors import TABLE, ErrorCode, KithError
+from actors.shapes.users import Profile
 from storage.database_errors import DatabaseAwayError, StatementFailedError
 from tests.webapi.node import Node, Person
 
@@ -62,6 +63,18 @@ async def test_what_nobody_expected_is_logged_and_not_shown(
     assert SECRET not in answer.text
     assert [record.levelno for record in caplog.records if record.name == "kith.web"] == ([level] if level else [])
     assert node.metrics.value("http_requests_total", "/users/{user_id}", "GET", str(status)) == 1
+
+
+async def test_an_answer_that_cannot_be_encoded_is_a_fault_like_any_other(
+    node: Node, anna: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def profile(*_: object) -> object:
+        return Profile(anna.id, "lone \ud800", None, None, None, (), 0, 0, "")
+
+    monkeypatch.setattr(type(node.services.user_store), "profile", profile)
+    answer = await anna.client.get("/users/me")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "INTERNAL_ERROR")
+    assert [record.getMessage() for record in caplog.records] == ["request failed"]
 
 
 @pytest.mark.parametrize(

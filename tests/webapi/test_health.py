@@ -1,6 +1,7 @@
 """How the node says it is, its numbers, and its public keys."""
 
 import jwt
+import pytest
 
 from tests.webapi.node import PASSWORD, Node, Person
 
@@ -41,6 +42,17 @@ async def test_a_part_that_does_not_answer_does_not_hold_up_the_others(node: Nod
     assert (answer.status_code, answer.json()["status"]) == (503, "down")
     assert answer.json()["checks"]["journal"] == {"state": "timeout", "latency_ms": 50.0}
     assert answer.json()["checks"]["database"]["state"] == "ok"
+
+
+async def test_a_check_that_fails_is_told_like_a_part_that_is_away(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.parts["redis"].fault = RuntimeError("a bug")
+    async with node.client() as client:
+        answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()["checks"]["redis"]["state"]) == (503, "failed")
+    assert answer.json()["checks"]["journal"]["state"] == "ok"
+    assert [record.getMessage() for record in caplog.records] == ["health check failed"]
 
 
 async def test_a_node_that_drains_is_healthy_and_not_ready(node: Node) -> None:
