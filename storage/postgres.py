@@ -74,7 +74,7 @@ def _translated(error: Exception) -> Exception:
         if state[:2] == "08" or state in ("57P01", "57P02", "57P03", "53300"):
             return DatabaseAwayError(f"{type(error).__name__} ({state})")
         return StatementFailedError(state, str(error.args[0] if error.args else ""))
-    if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError):
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return DatabaseAwayError(f"{type(error).__name__}: {error}")
     return error
 
@@ -213,7 +213,7 @@ async def _crossing(loop: Any, work: Callable[..., Awaitable[T]], *values: objec
 
     try:
         result: T = await loop.run_aio_coroutine(run())
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         # No cause: the driver's error may quote a row.
         raise _translated(error) from None
     return result

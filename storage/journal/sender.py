@@ -70,6 +70,7 @@ class Sender:
                     raise RowPassedOverError from None
                 self._note(error)
             except DatabaseAwayError as error:
+                self._line.terminate()  # whatever is left of it is not to be trusted
                 self._note(error)
             # The world's fault. Nobody is told anything; the unique flush row makes the repetition harmless.
             await trio.sleep(pause)
@@ -84,6 +85,7 @@ class Sender:
                     await self._line.connect()
                 return await self._line.fetch(make, sql, values)
             except (DatabaseAwayError, StatementFailedError) as error:
+                self._line.terminate()
                 self._note(error)
             await trio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)

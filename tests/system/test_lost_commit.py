@@ -1,21 +1,23 @@
 """The answer to COMMIT gets lost: every message is stored exactly once, and every appender is told what is true."""
 
+import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.ports import Committed, Poisoned, ProfileUnit, Receipt, Repeats, Taken
+from actors.ports import Committed, Fenced, Poisoned, ProfileUnit, Receipt, Repeats, Taken
 from actors.shapes.ids import UserId
 from actors.shapes.times import Seconds, WallTime
 from actors.shapes.users import UpdateProfile
 from storage.journal.journal import PostgresJournal
 from storage.node import begin_incarnation
-from storage.postgres import Postgres, Statements, open_postgres
+from storage.postgres import Dedicated, Postgres, Statements, open_postgres
 from tests.clocks import START, HandClock
 from tests.proxy.cutting import CuttingProxy, Fault
 from tests.storage.worlds import TOKEN, Dialogue, PostgresWorld, batch, begin_dialogue, birth, message
@@ -147,6 +149,21 @@ async def test_a_retry_waits_for_the_attempt_that_is_still_under_way(cut: Cut) -
         cut.once(Fault.DURING)
         assert await talk.say("one") == Committed()
     assert cut.world.journal.counters.proved == 1
+    assert await cut.world.stored(talk.id) == [(1, 2, "one")]
+
+
+async def test_a_journal_that_retries_by_hope_would_be_caught(cut: Cut, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant repeats its flush under a new number, so that no receipt can prove the first attempt."""
+    talk = await begin_dialogue(cut.world)
+    fetch, numbers = Dedicated.fetch, itertools.count(1_000)
+
+    async def hope(line: Dedicated, make: Any, sql: str, values: Any) -> Any:
+        renumbered = (*values[:2], next(numbers), *values[3:]) if "receipt as" in sql else values
+        return await fetch(line, make, sql, renumbered)
+
+    monkeypatch.setattr(Dedicated, "fetch", hope)
+    cut.once(Fault.AFTER)
+    assert await talk.say("one") == Fenced()  # and yet it is stored
     assert await cut.world.stored(talk.id) == [(1, 2, "one")]
 
 
