@@ -196,8 +196,8 @@ class Metrics(Collector):
             yield self._gauge_family(name, {k: g.value for k, g in gauges.items()})
         for name in self._callbacks:
             # Somebody else's plain integer that only rises is a counter all the same.
-            family = self._risen_family if name.endswith("_total") else self._gauge_family
-            yield family(name, self._read(name))
+            shown = self._risen_family if name.endswith("_total") else self._gauge_family
+            yield shown(name, self._read(name))
         for name, spreads in self._spreads.items():
             yield self._spread_family(name, spreads)
 

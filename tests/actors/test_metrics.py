@@ -73,6 +73,13 @@ def test_callbacks_are_read_at_the_scrape_and_add_up() -> None:
     assert metrics.value("queue") == 2.0
 
 
+def test_a_callback_named_total_is_a_counter() -> None:
+    metrics = Metrics()
+    metrics.callback("accepted_total", "Accepted", lambda: 7)
+    assert shown(metrics) == ["accepted_total 7.0"]
+    assert "# TYPE accepted_total counter" in metrics.expose()[1].decode()
+
+
 def test_the_same_name_is_the_same_metric_or_a_bug() -> None:
     metrics = Metrics()
     assert metrics.counter("a_total", "A") is metrics.counter("a_total", "A")
