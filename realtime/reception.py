@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-import msgspec
+import orjson
 
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.times import iso
@@ -58,4 +58,4 @@ class FrontDoor:
             ("www-authenticate", "Bearer"),
             ("x-request-id", request_id),
         )
-        return Refused(error.status, msgspec.json.encode(body), headers)
+        return Refused(error.status, orjson.dumps(body), headers)

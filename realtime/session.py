@@ -67,6 +67,7 @@ class ConnectedPayload(msgspec.Struct):
     unread_notifications: int
     heartbeat_seconds: float
     resumed: bool
+    cursor: str | None = None
 
 
 class CaughtUpPayload(msgspec.Struct):

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
+import orjson
 
 from actors.shapes.errors import ErrorCode
 from realtime.link import Refused
@@ -39,7 +39,7 @@ class Refusals:
             headers = (("Retry-After", str(max(1, math.ceil(retry_after)))),)
         elif status == 426:
             headers = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
-        return Refused(status, msgspec.json.encode(body), headers)
+        return Refused(status, orjson.dumps(body), headers)
 
     def answer(self, status: int, message: str) -> bytes:
         return in_http(self.refused(status, message))
