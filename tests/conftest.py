@@ -18,9 +18,9 @@ from storage.embedded.cluster import Cluster
 from storage.embedded.psql import psql
 from storage.migrator import migrate
 
-# Deterministic tests or none: the same examples for everybody; `make soak` asks for more and new ones.
+# Deterministic tests or none: the same examples for everybody, and new ones only in `make soak`.
 settings.register_profile("kith", derandomize=True, deadline=None, print_blob=True)
-settings.load_profile("kith")
+settings.register_profile("soak", derandomize=False, deadline=None, print_blob=True)
 
 # The shell's own settings must not decide what a test does, nor may a test touch what they name.
 for name in ("DATABASE_URL", "REDIS_URL", "KITH_VAR", "KITH_ENV", "JWT_SECRET", "PORT", "HOST"):
@@ -48,6 +48,10 @@ class Server:
 
     def drop(self, database: str) -> None:
         self.run(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("soak" if config.getoption("markexpr") in ("soak", "chaos") else "kith")
 
 
 @pytest.fixture(scope="session")

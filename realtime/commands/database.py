@@ -17,12 +17,15 @@ log = logging.getLogger("kith.database")
 
 # A database in the next container takes a while to come up; an operator's typing error should not take long.
 PATIENCE_SECONDS = 20
+# What the embedded PostgreSQL takes: the pool, and room for commands, load tools and a look with psql.
+LEAST_CONNECTIONS, SPARE_CONNECTIONS = 100, 50
 
 
 @contextmanager
 def embedded(settings: Settings) -> Iterator[Cluster]:
     """The embedded PostgreSQL, running; stopped at the end, also when the start is broken off."""
-    cluster = Cluster(settings.var, report=log.info)
+    connections = str(max(LEAST_CONNECTIONS, settings.database_pool_max + SPARE_CONNECTIONS))
+    cluster = Cluster(settings.var, parameters={"max_connections": connections}, report=log.info)
     try:
         cluster.start()
         check_disk(cluster.home)

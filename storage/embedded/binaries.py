@@ -3,6 +3,7 @@
 Only its files are used: its own start changes modes up to / and never stops a server again after a kill -9.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -68,8 +69,8 @@ def copy_wheel(wheel: Path, copy: Path) -> None:
             for name in files:
                 path = Path(folder, name)
                 path.chmod(0o755 if os.access(path, os.X_OK) or ".so" in name else 0o644)
-        # Whoever is first wins; the other's copy is the same.
-        if not copy.exists():
+        # Whoever is first wins; the other's copy is the same, and the kernel refuses to put it over a full folder.
+        with contextlib.suppress(OSError):
             building.rename(copy)
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -24,7 +24,6 @@ PARAMETERS: Mapping[str, str] = {
     "max_slot_wal_keep_size": "1GB",
     # Containers give /dev/shm 64 MB, and a parallel worker that cannot get its segment fails the query.
     "max_parallel_workers_per_gather": "0",
-    "max_connections": "100",
     # The log stays on this machine, and still it must not hold what people wrote: no statement, no DETAIL.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
