@@ -46,6 +46,16 @@ class Cell(Generic[Command]):
         self.seen_drains = 0
 
 
+class Seen:
+    """What the last sweep found in the mailboxes."""
+
+    __slots__ = ("deepest", "oldest", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting = self.deepest = 0
+        self.oldest = 0.0
+
+
 class Directory(Generic[Id, State, Command]):
     """Nobody creates or destroys an actor: it is addressed, and awake as long as it is needed.
 
@@ -65,6 +75,7 @@ class Directory(Generic[Id, State, Command]):
         self._stopping: StopReason | None = None
         self._stop_called = trio.Event()
         self._empty = trio.Event()  # set once: stopping, and the last actor has ended
+        self._seen = self._seeing = Seen()
         self.stops: Counter[StopReason] = Counter()
         self.activations = self.crashes = self.refused = 0
 
@@ -164,7 +175,8 @@ class Directory(Generic[Id, State, Command]):
         try:
             while True:
                 activation = Activation(self._kind.name, id, mailbox, self._loader.load)
-                mailbox.pinned, drains = False, mailbox.drains
+                drains = mailbox.drains
+                mailbox.pinned, mailbox.reflex = False, None  # what the life before had set was its own
                 try:
                     # The state gets no name here: this frame would keep the first one alive as long as the actor lives.
                     ended = await self._kind.build(activation, await self._loader.load(id)).run()
@@ -256,26 +268,35 @@ class Directory(Generic[Id, State, Command]):
         if self._most_cells > max(TABLE_KEPT, 8 * len(self._cells)):
             self._cells = dict(self._cells)
             self._most_cells = len(self._cells)
+        self._seeing = Seen()
         cells = iter(list(self._cells.values()))
         while part := list(islice(cells, SWEEP_SLICE)):
             self._look_at(part, elapsed)
             await trio.lowlevel.checkpoint()
+        self._seen = self._seeing
 
     def _look_at(self, cells: list[Cell[Command]], elapsed: Seconds) -> None:
-        idle = self._kind.idle
+        idle, seen = self._kind.idle, self._seeing
         for cell in cells:
             mailbox = cell.mailbox
-            if mailbox.touched or mailbox.pinned or not mailbox.parked:
+            if not mailbox.parked:
+                waiting = len(mailbox)
+                seen.waiting += waiting
+                seen.deepest = max(seen.deepest, waiting)
+                if mailbox.drains == cell.seen_drains and mailbox.owes:
+                    cell.stuck_for += elapsed
+                    seen.oldest = max(seen.oldest, cell.stuck_for)
+                else:
+                    cell.stuck_for = 0.0
+                    cell.seen_drains = mailbox.drains
+                cell.idle_for = 0.0
+            elif mailbox.touched or mailbox.pinned:
                 mailbox.touched = False
                 cell.idle_for = 0.0
-                stuck = mailbox.drains == cell.seen_drains and mailbox.owes
-                cell.stuck_for = cell.stuck_for + elapsed if stuck else 0.0
-                cell.seen_drains = mailbox.drains
-                continue
-            cell.stuck_for = 0.0
-            cell.idle_for += elapsed
-            if cell.idle_for >= idle:
-                mailbox.stop(StopReason.IDLE)
+            else:
+                cell.idle_for += elapsed
+                if cell.idle_for >= idle:
+                    mailbox.stop(StopReason.IDLE)
 
     async def stop(self, reason: StopReason) -> None:
         """Wake nobody new, let every actor finish its mailbox, return when the last one has ended."""
@@ -292,13 +313,13 @@ class Directory(Generic[Id, State, Command]):
         return list(islice(self._cells, most))
 
     def census(self) -> Census:
-        mailboxes = [cell.mailbox for cell in self._cells.values()]
+        """Takes no time, however many are awake: a scrape asks for it a dozen times."""
         return Census(
             kind=self._kind.name,
-            awake=len(mailboxes),
-            waiting=sum(map(len, mailboxes)),
-            deepest=max(map(len, mailboxes), default=0),
-            oldest=Seconds(max((cell.stuck_for for cell in self._cells.values()), default=0.0)),
+            awake=len(self._cells),
+            waiting=self._seen.waiting,
+            deepest=self._seen.deepest,
+            oldest=Seconds(self._seen.oldest),
             activations=self.activations,
             passivations=self.stops[StopReason.IDLE],
             crashes=self.crashes,

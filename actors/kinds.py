@@ -59,13 +59,13 @@ class ActorKind(Struct, Generic[Id, State, Command], frozen=True):
 
 
 class Census(Struct, frozen=True):
-    """One kind of actor in figures."""
+    """One kind of actor in figures. The mailboxes are as the last sweep saw them, the rest as it is now."""
 
     kind: str
     awake: int
     waiting: int
     deepest: int
-    oldest: Seconds  # how long the longest-lying work has lain, queued or in hand, to the sweep's precision
+    oldest: Seconds  # how long the longest-lying work has lain, queued or in hand
     activations: int
     passivations: int
     crashes: int

@@ -268,6 +268,32 @@ async def test_questions_that_an_actor_forgot_are_refused_when_it_ends(
         assert stage.tallies.stops == {StopReason.EXPIRED: 1}
 
 
+async def test_a_new_life_begins_without_the_reflex_of_the_old_one(autojump_clock: MockClock) -> None:
+    """What the dead actor did on the spot it would do for ever after, with the state it died with."""
+    stage = Stage()
+    reflexes: list[Command] = []
+
+    class Quick(TallyActor):
+        async def run(self) -> StopReason:
+            if len(stage.lives) == 1:
+                self.activation.mailbox.reflex = reflexes.append
+            return await super().run()
+
+    quick = stage.another("quick", Quick)
+    async with running(stage.system):
+        await quick.ask("a", Add(1), Seconds(1))
+        await trio.testing.wait_all_tasks_blocked()
+        quick.pass_on("a", Add(10))
+        assert reflexes == [Add(10)]
+        with pytest.raises(KithError):
+            await quick.ask("a", Crash(), Seconds(1))
+        await quick.ask("a", Add(0), Seconds(1))
+        await trio.testing.wait_all_tasks_blocked()
+        quick.pass_on("a", Add(100))
+        assert await quick.ask("a", Add(0), Seconds(1)) == 101
+        assert reflexes == [Add(10)]
+
+
 async def test_a_group_of_exceptions_is_one_crash(autojump_clock: MockClock) -> None:
     """An actor may have tasks of its own; what they raise comes as a group."""
     stage = Stage()
