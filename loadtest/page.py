@@ -37,6 +37,7 @@ svg{display:block;width:100%;height:auto;margin-top:8px}.grid{stroke:var(--grid)
 .line.c{stroke:var(--c)}.line.d{stroke:var(--d)}
 .card{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
+th{white-space:normal;vertical-align:bottom}
 th{color:var(--soft);font-weight:500}th:first-child,td:first-child{text-align:left}tr:last-child td{border:0}
 details{margin-top:12px}summary{cursor:pointer;color:var(--soft)}td.wide{white-space:normal;text-align:left}
 """
@@ -151,8 +152,15 @@ def _cores(one: Measured, part: str) -> Series:
 
 
 def _compared(chats: list[Measured]) -> str:
-    series = [Series(f"{one.job.name}", one.distribution) for one in chats]
-    return f"<h2>Distribution of delivery latency</h2><div class='charts'>{distribution('All jobs', series)}</div>"
+    """A chart per number: B1's and B2's figures are a power of ten apart, and share no scale."""
+    numbers = sorted({one.job.name.split()[0] for one in chats})
+    charts = [
+        distribution(
+            number, [Series(one.job.name, one.distribution) for one in chats if one.job.name.startswith(number)]
+        )
+        for number in numbers
+    ]
+    return f"<h2>Distribution of delivery latency</h2><div class='charts'>{''.join(charts)}</div>"
 
 
 def _table(columns: Sequence[Column], chats: list[Measured]) -> str:

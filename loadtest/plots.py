@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 WIDTH: Final = 560
 HEIGHT: Final = 260
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 56, 28, 14, 38
 COLOURS: Final = ("a", "b", "c", "d")
 
 
@@ -77,7 +77,7 @@ def chart(title: str, x_label: str, y_label: str, series: Sequence[Series], axes
         parts.append(f'<text class="tick end" x="{LEFT - 7}" y="{y(value)}" dy="4">{escape(text)}</text>')
     for value, text in x_axis.ticks:
         parts.append(f'<text class="tick mid" x="{x(value)}" y="{HEIGHT - BOTTOM + 17}">{escape(text)}</text>')
-    parts.append(f'<text class="tick end" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}">{escape(x_label)}</text>')
+    parts.append(f'<text class="tick end" x="{WIDTH - RIGHT}" y="{HEIGHT - 5}">{escape(x_label)}</text>')
     legend = []
     for colour, one in zip(COLOURS, series, strict=False):
         if one.points:

@@ -76,7 +76,7 @@ def test_the_page_is_whole_shows_the_figures_and_fetches_nothing() -> None:
     outline = Outline()
     outline.feed(text)
     assert outline.open == []
-    assert outline.seen.count("svg") == 4 * 4 + 1
+    assert outline.seen.count("svg") == 4 * 4 + 2
     for figure in ("16,321/s", "7.2 ms", "58 ms", "4.9 KB", "987,654", "&lt;chip&gt; &amp; co"):
         assert figure in text, figure
     assert not [word for word in ("url(", "@import", "<script") if word in text]
