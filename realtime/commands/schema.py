@@ -3,7 +3,9 @@
 import trio
 
 from realtime.commands.database import bring_up_to_date, command_database
+from realtime.refusal import RefusalError
 from realtime.settings import Settings
+from storage.seed import DEMO_PASSWORD, PEOPLE, seed
 
 
 def migrate_now(settings: Settings) -> int:
@@ -14,9 +16,12 @@ def migrate_now(settings: Settings) -> int:
 
 
 def seed_now(settings: Settings) -> int:
-    from storage.seed import seed
-
+    if settings.production:
+        raise RefusalError("kith seed makes people whose password everybody knows; not with KITH_ENV=production.")
     with command_database(settings) as url:
         trio.run(bring_up_to_date, url)
-        trio.run(seed, url)
+        made = trio.run(seed, url)
+    first = next(iter(PEOPLE))
+    print(f"Made {made.users} people, {made.conversations} conversations and {made.messages} messages.")
+    print(f"Sign in as {first}@example.org with the password {DEMO_PASSWORD}; likewise {', '.join(PEOPLE)}.")
     return 0

@@ -269,11 +269,13 @@ def python_for(uid: int) -> list[str]:
 # -- Reset
 
 
-def test_reset_asks_and_removes_only_what_is_kiths(var: Path) -> None:
+def test_migrate_and_seed_then_reset_removes_only_what_is_kiths(var: Path) -> None:
     migrated = run(var, "migrate")
     assert "applied 0001_create_users" in migrated.stdout, migrated.stderr
     home = var / "postgres"
     assert_nothing_left(var)
+    assert run(var, "seed").stdout.startswith("Made 8 people, ")
+    assert "everybody knows" in run(var, "seed", KITH_ENV="production", JWT_SECRET="8f2b6c1d" * 8).stderr
     (var / "holiday.jpg").touch()
     assert run(var, "reset").returncode == 1
     assert home.exists()
