@@ -8,6 +8,7 @@ import trio
 from actors.ports import Clock
 from actors.shapes.times import Seconds, WallTime
 
+BELIEVED: Final = Seconds(1.0)
 FAKE_START: Final = WallTime(1_800_000_000_000)  # where a fake clock begins, so that its times look like times
 
 
@@ -17,6 +18,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._offset_ms = 0
+        self._corrected = False
 
     def now(self) -> WallTime:
         return WallTime(time.time_ns() // 1_000_000 + self._offset_ms)
@@ -29,9 +31,15 @@ class SystemClock:
         return Seconds(self._offset_ms / 1000)
 
     def correct(self, database_now: WallTime, asked_at: Seconds) -> None:
-        """Take over the database's time; it was read somewhere between `asked_at` (monotonic) and now."""
-        half_way_ms = round((time.monotonic() - asked_at) * 500)
-        self._offset_ms = database_now + half_way_ms - time.time_ns() // 1_000_000
+        """Take over the database's time; it was read somewhere between `asked_at` (monotonic) and now.
+
+        An answer that was long on its way can be wrong by half of that: after the first one it is not worth believing.
+        """
+        round_trip = time.monotonic() - asked_at
+        if self._corrected and round_trip > BELIEVED:
+            return
+        self._corrected = True
+        self._offset_ms = database_now + round(round_trip * 500) - time.time_ns() // 1_000_000
 
 
 class FakeClock:

@@ -147,10 +147,6 @@ class Directory(Generic[Id, State, Command]):
         self._nursery = nursery
         nursery.start_soon(self._loader.run)
 
-    def close(self) -> None:
-        """The nursery has ended: nobody wakes up any more."""
-        self._nursery = None
-
     def _wake(self, id: Id) -> Cell[Command]:
         if self._stopping is not None or self._nursery is None:
             raise _not_serving()
@@ -162,7 +158,7 @@ class Directory(Generic[Id, State, Command]):
         nursery, name = self._nursery, self._kind.name
         try:
             self._context.run(lambda: nursery.start_soon(self._live, id, cell, name=name))
-        except RuntimeError:  # the nursery ended in this very tick, and `close` comes in the next one
+        except RuntimeError:  # the nursery has ended
             raise _not_serving() from None
         self._cells[id] = cell
         self.activations += 1

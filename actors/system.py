@@ -51,15 +51,11 @@ class ActorSystem:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; `stop` first, so that nobody is cut off."""
         self._running = True
-        try:
-            async with trio.open_nursery() as nursery:
-                for directory in self._directories:
-                    directory.open(nursery)
-                nursery.start_soon(self._sweep)
-                task_status.started()
-        finally:
+        async with trio.open_nursery() as nursery:
             for directory in self._directories:
-                directory.close()
+                directory.open(nursery)
+            nursery.start_soon(self._sweep)
+            task_status.started()
 
     async def _sweep(self) -> None:
         swept = self.clock.monotonic()

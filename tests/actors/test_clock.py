@@ -50,6 +50,23 @@ def test_a_node_whose_clock_is_wrong_tells_the_databases_time(wrong_by: int, the
         assert abs(clock.now() - machine.world) <= (there + back) / 2 + 1
 
 
+def test_an_answer_that_was_long_on_its_way_does_not_move_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that hung for twenty seconds and then answered moved the node's clock by ten."""
+    machine = Machine(wrong_by=0)
+    monkeypatch.setattr(clock_module, "time", machine.clocks)
+    clock = SystemClock()
+
+    def ask(seconds_back: float) -> float:
+        asked_at, database_now = clock.monotonic(), WallTime(machine.world)
+        machine.sleep(round(seconds_back * 1000))
+        clock.correct(database_now, asked_at)
+        return (clock.now() - machine.world) / 1000
+
+    assert ask(seconds_back=4) == pytest.approx(-2), "the first one is better than nothing"
+    assert ask(seconds_back=0.5) == pytest.approx(-0.25)
+    assert ask(seconds_back=20) == pytest.approx(-0.25)
+
+
 def test_the_system_clock_is_the_machines_until_it_is_corrected() -> None:
     clock = SystemClock()
     assert abs(clock.now() - time.time() * 1000) < 1_000
