@@ -35,6 +35,7 @@ from realtime.exposition import expose_actors, expose_gateway, expose_journal
 from realtime.gate import Gate
 from realtime.gateway.gateway import Gateway, Timekeeping
 from realtime.gateway.options import GatewayOptions
+from realtime.last_stop import crashed_before, note_order
 from realtime.limits import limiter_options
 from realtime.outbox import Bounds
 from realtime.reception import FrontDoor
@@ -123,6 +124,7 @@ async def _stop(node: Node) -> None:
     with trio.move_on_after(STOP_SECONDS * 0.1), contextlib.suppress(KithError):
         await node.core.notes.flush()
     await node.gateway.aclose(STOP_SECONDS * 0.2)
+    note_order(node.core.settings.var)
     log.info("stopped", extra={"seconds": round(perf_counter() - begun, 2)})
 
 
@@ -201,7 +203,8 @@ async def _core(settings: Settings, postgres: Postgres) -> Core:
         settings.journal_max_rows, settings.journal_max_bytes, flush_rows=settings.journal_batch_rows
     )
     accounts = PostgresAccounts(postgres, identity, clock)
-    tokens = TokenAuthority(settings.jwt_secret, lifetime=Seconds(settings.access_token_minutes * 60))
+    lifetime = Seconds(settings.access_token_minutes * 60)
+    tokens = TokenAuthority(settings.jwt_secret, settings.jwt_secret_previous or None, lifetime)
     revocations = RevokedLogins(clock, tokens.lifetime)
     await revocations.load(accounts)
     return Core(
@@ -213,7 +216,7 @@ async def _core(settings: Settings, postgres: Postgres) -> Core:
         accounts=accounts,
         tokens=tokens,
         revocations=revocations,
-        limiter=Limiter(clock, limiter_options(settings), metrics),
+        limiter=Limiter(clock, limiter_options(settings), metrics, crashed_before(settings.var)),
         notes=SoftWrites(postgres),
     )
 

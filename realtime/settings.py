@@ -37,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     unsafe_durability: bool
     jwt_secret: str  # empty until `settle_secret` has read KITH_VAR/secret
+    jwt_secret_previous: str
     access_token_minutes: float
     refresh_token_days: float
     password_hash_concurrency: int

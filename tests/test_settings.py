@@ -32,6 +32,7 @@ WRONG = {
     "LOG_LEVEL": "loud",
     "UNSAFE_DURABILITY": "perhaps",
     "JWT_SECRET": "a\tb",
+    "JWT_SECRET_PREVIOUS": "a\tb",
     "TRUSTED_PROXIES": "10.0.0.1/8",
     "RATE_LIMIT_EXEMPT_NETS": "10.0.0.0/33",
     "TRANSPORT": "uring",

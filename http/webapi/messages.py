@@ -10,7 +10,7 @@ from actors.rules.payloads import id_of, send_command
 from actors.shapes.conversations import ReadHistory
 from actors.shapes.errors import KithError
 from actors.shapes.messages import HISTORY_LIMIT, MENTIONS_LIMIT, MessagePage, MessageSent, MessageView
-from actors.shapes.payloads import HISTORY_DEFAULT, MEDIA_LIMIT, SendPayload
+from actors.shapes.payloads import MEDIA_LIMIT, SendPayload
 from webapi.answers import Answer
 from webapi.call import Call
 from webapi.paging import bad_query, choice_of, limit_of, number_of, read_seq_cursor, seq_cursor
@@ -69,7 +69,7 @@ async def list_messages(call: Call) -> Answer:
         raise bad_query("after_seq", "`before_seq` or `after_seq`, not both")
     command = ReadHistory(
         reader=call.me,
-        limit=limit_of(call.query, HISTORY_DEFAULT, HISTORY_LIMIT),
+        limit=limit_of(call.query, most=HISTORY_LIMIT),
         before_seq=before,
         after_seq=after,
         ascending=choice_of(call.query, "order", ("asc", "desc"), "desc") == "asc",

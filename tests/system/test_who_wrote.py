@@ -1,6 +1,7 @@
 """Everything is an actor: whatever changes something is called, and each change has the name of an actor."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,8 +45,11 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return seen
 
 
-async def test_every_change_is_written_by_an_actor(database_url: str, written: list[tuple[str, str]]) -> None:
-    settings = load_settings({"DATABASE_URL": database_url, "JWT_SECRET": "0123456789abcdef" * 3, "PORT": "0"})
+async def test_every_change_is_written_by_an_actor(
+    tmp_path: Path, database_url: str, written: list[tuple[str, str]]
+) -> None:
+    secret = "0123456789abcdef" * 3
+    settings = load_settings({"DATABASE_URL": database_url, "JWT_SECRET": secret, "KITH_VAR": str(tmp_path)})
     listener = socket.create_server(("127.0.0.1", 0))
     ready = trio.Event()
     async with trio.open_nursery() as nursery:
