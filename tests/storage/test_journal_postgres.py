@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import trio
 
-from actors.ports import Committed, Fenced, Receipt, Unit
+from actors.ports import Committed, Fenced, ProfileUnit, Receipt, Taken, Unit
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import Seconds, WallTime
+from actors.shapes.users import UpdateProfile
 from storage.flush_retention import delete_old_flushes
 from storage.journal.journal import PostgresJournal
 from storage.journal.soft import SoftWrites
@@ -123,6 +124,34 @@ async def test_a_change_that_commits_under_the_flush_fences_it(pg_world: Postgre
     assert await pg_world.stored(talk.id) == []
 
 
+async def test_a_name_that_is_being_taken_elsewhere_costs_only_its_own_unit(
+    pg_world: PostgresWorld, postgres: Postgres
+) -> None:
+    """No statement can see the other's row yet, so the unique index decides, and refuses the whole flush at first."""
+    a, talk = await pg_world.add_user("anna"), await begin_dialogue(pg_world, "2")
+    async with trio.open_nursery() as nursery:
+        appended = Appended(nursery, pg_world)
+
+        async def work(statements: Statements) -> None:
+            await statements.execute(
+                "insert into users (id, email, email_key, username, username_key, password_hash)"
+                " values ($1, 'z', 'z', 'Zoe', 'zoe', '')",
+                new_id(),
+            )
+            nursery.start_soon(begin)
+            await statements.execute("select pg_sleep(0.1)")
+
+        async def begin() -> None:
+            changes = UpdateProfile(username="zoe", bio="sings")
+            appended.add("name", ProfileUnit(a, 0, 1, changes, WallTime(START)))
+            appended.add("message", next_message(talk))
+
+        await postgres.transaction(work)
+    assert appended.results == {"name": Taken(None), "message": Committed()}
+    assert (await pg_world.users.load([a]))[a].rev == 0
+    assert pg_world.journal.counters.poisoned == 0
+
+
 async def test_no_more_is_held_than_the_bound_and_nothing_of_it_is_lost(database_url: str) -> None:
     bounds = JournalBounds(waiting_rows=10)
     async with open_postgres(database_url) as postgres, trio.open_nursery() as nursery:
@@ -174,7 +203,7 @@ async def test_an_ordered_end_flushes_what_waits_and_refuses_what_comes(database
             appended = Appended(writers, world)
             for number, talk in enumerate(talks):
                 appended.add(str(number), next_message(talk))
-            await until(lambda: journal.waiting_rows == 10, "the units to wait")
+            await until(lambda: journal.waiting_rows == 10 or bool(appended.results), "the units to come in")
             await journal.aclose(Seconds(1.0))
         assert set(appended.results.values()) == {Committed()}
         with pytest.raises(KithError) as refused:
