@@ -11,6 +11,7 @@ from realtime.settings import Settings
 from realtime.var_folder import check_disk, prepare_var
 from storage.database_errors import DatabaseAwayError
 from storage.embedded.cluster import Cluster, running_uri
+from storage.embedded.errors import EmbeddedPostgresError
 from storage.migrator import migrate
 
 log = logging.getLogger("kith.database")
@@ -27,7 +28,10 @@ def embedded(settings: Settings) -> Iterator[Cluster]:
     connections = str(max(LEAST_CONNECTIONS, settings.database_pool_max + SPARE_CONNECTIONS))
     cluster = Cluster(settings.var, parameters={"max_connections": connections}, report=log.info)
     try:
-        cluster.start()
+        try:
+            cluster.start()
+        except OSError as error:
+            raise EmbeddedPostgresError(f"the embedded PostgreSQL cannot be started: {error}.") from None
         check_disk(cluster.home)
         yield cluster
     finally:

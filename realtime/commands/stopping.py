@@ -14,7 +14,10 @@ import trio
 
 log = logging.getLogger("kith.stop")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+# A closed terminal ends what runs in it, unless nohup said otherwise before we were started.
+if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    SIGNALS += (signal.SIGHUP,)
 SAME_WISH_SECONDS = 1.0
 # Ten seconds in all: the node's own steps are bounded by nine, and PostgreSQL's shutdown takes a moment after them.
 DRAIN_SECONDS = 9.5

@@ -119,6 +119,16 @@ def test_a_signal_before_it_is_ready_leaves_nothing(new_var: Path) -> None:
     assert_nothing_left(node.home, new_var)
 
 
+def test_nohup_is_respected(var: Path) -> None:
+    node = Started(var, ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *KITH, "serve"])
+    node.ready()
+    node.process.send_signal(signal.SIGHUP)
+    assert run(var, "migrate").returncode == 0
+    assert node.process.poll() is None
+    assert "stopping" not in node.text()
+    assert node.stop() == 0, node.text()
+
+
 # -- Crashes (point 1)
 
 
@@ -195,6 +205,15 @@ def test_an_unwritable_var_is_one_sentence(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert refused.stdout == ""
     assert re.fullmatch(r"kith: KITH_VAR=\S+ cannot be used: Not a directory\. Set KITH_VAR .*\n", refused.stderr)
+
+
+def test_a_folder_of_data_that_cannot_be_made_is_one_sentence(new_var: Path) -> None:
+    new_var.mkdir()
+    (new_var / "postgres").touch()
+    refused = run(new_var, "serve")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert "kith: " in refused.stderr
 
 
 async def test_a_newer_schema_is_one_sentence(raw_database_url: str, var: Path) -> None:
