@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import trio
-from webapi.app import ROUTES
 
 from realtime.main import serve
 from realtime.settings import load_settings
 from storage.accounts import PostgresAccounts
 from storage.journal.journal import PostgresJournal
 from tests.system.harness import KithNode, Person, phone_of, register
+from webapi.app import ROUTES
 
 WRITES = ("register", "open_login", "rotate_login", "close_logins", "change_password")
 
