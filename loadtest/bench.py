@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from loadtest import crowd, node, page, provision, surroundings
-from loadtest.jobs import Job, Measured, measure
+from loadtest.jobs import Job, Measured, measure, steps_of_one_send
+from loadtest.steps import STEPS_OF_A_SEND
 from loadtest.swarm import SwarmError
 
 RESULTS: Final = node.CHECKOUT / "bench" / "results"
@@ -45,11 +46,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     start_seconds: float
     jobs: list[Measured]
+    steps: dict[str, list[str]]  # by transport: what the measured node did for one more message
 
     @property
     def problems(self) -> list[str]:
         found = [f"{one.job.name}: {problem}" for one in self.jobs for problem in one.report["problems"]]
-        return [*found, *([f"{self.unlogged_tables} tables are UNLOGGED"] if self.unlogged_tables else [])]
+        found += [f"{self.unlogged_tables} tables are UNLOGGED"] if self.unlogged_tables else []
+        lanes = [name for name, taken in self.steps.items() if tuple(taken) != STEPS_OF_A_SEND]
+        return [*found, *(f"the {name} node did not take the steps of a send" for name in lanes)]
 
 
 def chat_jobs(number: str, transport: str, scale: Scale) -> list[Job]:
@@ -83,6 +87,7 @@ def run(scale: Scale, command: str) -> Result:
     measured: list[Measured] = []
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     machine = surroundings.machine()
+    steps: dict[str, list[str]] = {}
     with node.folder() as var:
         file = var / "users"
         with node.running(var, TRANSPORT="epoll") as one:
@@ -97,6 +102,7 @@ def run(scale: Scale, command: str) -> Result:
                 for job in chat_jobs(number, transport, scale):
                     measured.append(measure(job, one, file))
                     print(told(measured[-1]), flush=True)
+                steps[transport] = steps_of_one_send(one, file)
     return Result(
         at=at,
         commit=surroundings.commit(),
@@ -109,6 +115,7 @@ def run(scale: Scale, command: str) -> Result:
         workers=1,
         start_seconds=round(start_seconds, 2),
         jobs=sorted(measured, key=lambda one: one.job.name),
+        steps=steps,
     )
 
 

@@ -93,6 +93,29 @@ def measure(job: Job, node: Node, file: Path) -> Measured:
     )
 
 
+class StepsWatcher:
+    """Records between everybody being connected and the end, so that the steps are those of the message alone."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.taken: list[str] = []
+
+    def ready(self, engine_pids: list[int]) -> None:
+        del engine_pids
+        self._node.recording(begin=True)
+
+    def over(self) -> None:
+        self.taken = self._node.recording(begin=False)
+
+
+def steps_of_one_send(node: Node, file: Path) -> list[str]:
+    """What the node that was just measured does for one message, after the fact and with the same users."""
+    watcher = StepsWatcher(node)
+    wish = swarm.Wish(file=file, seconds=2.0, url=node.socket_url, connections=2, messages=1, quiet=2.0)
+    swarm.run(wish, watcher)
+    return watcher.taken
+
+
 def _distribution(told: report.SwarmReport) -> list[tuple[float, float]]:
     histogram = Histogram()
     histogram.add(round(told.delivery.max_ms * 1e6), told.delivery_counts)

@@ -1,5 +1,6 @@
 """A real node for a benchmark: `kith serve` with a folder, a database and a port of its own, gone afterwards."""
 
+import json
 import os
 import select
 import shutil
@@ -12,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from loadtest.recorded_node import FILE_VARIABLE, SIGNAL
 from storage.embedded.cluster import remove_home, running_uri
 from storage.embedded.postmaster import noted_pid
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0
+ANSWER_SECONDS: Final = 5.0
 
 
 class NodeError(Exception):
@@ -49,6 +52,7 @@ class Node:
             "HOST": "127.0.0.1",
             "PORT": "0",
             "LOG_LEVEL": "warning",
+            FILE_VARIABLE: str(var / "steps"),
             **settings,
         }
         self.url = ""
@@ -82,7 +86,7 @@ class Node:
         began = time.monotonic()
         with (self.var / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "realtime.cli", "serve"],
+                [sys.executable, "-m", "loadtest.recorded_node", "serve"],
                 cwd=CHECKOUT,
                 env={**self.environment, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'http'}"},
                 stdin=subprocess.DEVNULL,
@@ -104,6 +108,23 @@ class Node:
         if "http://" not in text:
             raise NodeError(f"the node's first line names no URL: {text!r}")
         self.url = "http://" + text.split("http://", 1)[1].split()[0].rstrip("/")
+
+    def recording(self, *, begin: bool) -> list[str]:
+        """Have the node write down its steps from now on, or stop and say them."""
+        steps = self.var / "steps"
+        steps.unlink(missing_ok=True)
+        os.kill(self.pid, SIGNAL)
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while not steps.exists():
+            if time.monotonic() > deadline:
+                raise NodeError(
+                    f"the node did not {'begin' if begin else 'end'} to record within {ANSWER_SECONDS:.0f} s"
+                )
+            time.sleep(0.01)
+        taken: list[str] | None = json.loads(steps.read_text())
+        if begin is not (taken is None):
+            raise NodeError("the node's recording was not where it was thought to be")
+        return taken or []
 
     def stop(self) -> None:
         if self._process is None:

@@ -188,6 +188,7 @@ def _in_force(result: Result) -> str:
         ("Machine", dict(result.machine)),
         ("Versions", dict(result.versions)),
         ("Database", {**result.database_settings, "unlogged tables": result.unlogged_tables}),
+        ("Steps of one send", {f"{n}": step for n, step in enumerate(result.steps.get("epoll", []), 1)}),
         ("Node", {"workers": result.workers, "start seconds": result.start_seconds, **result.node_settings}),
     ]
     shown = []

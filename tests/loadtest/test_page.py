@@ -10,6 +10,7 @@ from loadtest import bench, page
 from loadtest.jobs import Cost, Job, Measured
 from loadtest.ledger import Totals
 from loadtest.plots import linear, logarithmic, nines
+from loadtest.steps import BLOCKS, STEPS_OF_A_SEND
 from loadtest.usage import Sample
 
 
@@ -47,6 +48,7 @@ def result(**first: Any) -> bench.Result:
         at="2026-11-20T10:00:00Z", commit="0123456789", command="make bench", unlogged_tables=0, workers=1,
         machine={"processor": "<chip> & co", "cores": 2}, versions={"python": "3.11.7"}, start_seconds=2.5,
         node_settings={"JWT_SECRET": "(set)"}, database_settings={"fsync": "on"}, jobs=chats + jobs,
+        steps={"epoll": list(STEPS_OF_A_SEND), "portable": list(STEPS_OF_A_SEND)},
     )  # fmt: skip
 
 
@@ -96,6 +98,8 @@ def test_accounts_that_are_not_in_order_are_said_on_the_page_and_by_the_exit() -
     broken = result(problems=["3 lost"])
     assert broken.problems == ["B1 closed: 3 lost", "B1 open: 3 lost"]
     assert '<p class="bad">B1 closed: 3 lost</p>' in page.render(broken)
+    lane = {"epoll": [step for step in STEPS_OF_A_SEND if step != BLOCKS]}
+    assert msgspec.structs.replace(result(), steps=lane).problems == ["the epoll node did not take the steps of a send"]
     assert msgspec.structs.replace(result(), unlogged_tables=2).problems == ["2 tables are UNLOGGED"]
 
 
