@@ -54,7 +54,7 @@ class Gateway:
         self._deadlines = Deadlines(options.sweep_seconds, time.clock())
         self._side = PumpedSide(self._doorway, self._deadlines, time.clock, time.observe)
         sockets = AsgiSockets(app or no_app(), self._doorway, self._side)
-        self._http = HttpSide(sockets, options, self.counters, self.admission)
+        self._http = HttpSide(sockets, self._doorway, self._deadlines, time.clock)
         self._edge: Edge | None = None
         self._portable: Portable | None = None
         if takes_epoll(options):

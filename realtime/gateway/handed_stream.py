@@ -42,7 +42,7 @@ def face_of(sock: socket.socket | trio.socket.SocketType, remote: str) -> Socket
 
 
 class HandedStream(trio.abc.HalfCloseableStream):
-    """What hypercorn or trio-websocket reads from and writes to. `abort` ends it at once, whoever waits on it."""
+    """What hypercorn or trio-websocket reads from and writes to."""
 
     def __init__(
         self,
@@ -56,15 +56,25 @@ class HandedStream(trio.abc.HalfCloseableStream):
         self._data = data
         self._write_seconds = write_seconds
         self._stalled = stalled
+        self._finished = False
         self.socket = face  # hypercorn asks its stream for this attribute
 
+    @property
+    def _raw(self) -> trio.socket.SocketType:
+        if isinstance(self._stream, trio.SSLStream):
+            return self._stream.transport_stream._raw
+        return self._stream.socket
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if not self._data:
-            return bytes(await self._stream.receive_some(max_bytes))
-        await trio.lowlevel.checkpoint()
-        given = self._data[:max_bytes]
-        self._data = self._data[len(given) :]
-        return given
+        if self._data and not self._finished:
+            await trio.lowlevel.checkpoint()
+            given = self._data[:max_bytes]
+            self._data = self._data[len(given) :]
+            return given
+        data = bytes(await self._stream.receive_some(max_bytes))
+        while self._finished and data:  # nobody asks any more; read so that closing is no reset
+            data = bytes(await self._stream.receive_some(max_bytes))
+        return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """hypercorn calls this inside a shielded scope without a deadline, so a client that stops reading would be kept
@@ -91,8 +101,16 @@ class HandedStream(trio.abc.HalfCloseableStream):
         with trio.move_on_after(self._write_seconds):
             await self._stream.aclose()
 
-    async def abort(self) -> None:
-        await trio.aclose_forcefully(self._stream)
+    def finish(self) -> None:
+        """Nothing more will be sent, and what comes is thrown away. Awaits nothing, so nobody's cancellation undoes
+        it."""
+        self._finished = True
+        with contextlib.suppress(OSError):
+            self._raw.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        """End it at once; whoever waits on it is told."""
+        self._raw.close()
 
 
 class TlsHandedStream(HandedStream):

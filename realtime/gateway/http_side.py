@@ -3,57 +3,55 @@
 import logging
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-from realtime.gateway.admission import Admission
 from realtime.gateway.arrival import Arrival
-from realtime.gateway.counters import GatewayCounters
+from realtime.gateway.deadlines import Deadlines
+from realtime.gateway.doorway import Doorway
 from realtime.gateway.handed_stream import HandedStream, face_of
-from realtime.gateway.options import GatewayOptions
+from realtime.gateway.http_connection import HttpConnection, Idleness
 from realtime.gateway.wakeup import WakeUp
 from realtime.wire.frames import MESSAGE_LIMIT_BYTES
 
 _log = logging.getLogger("kith.http")
 
-# The kernel gives a connection up when what we sent was not acknowledged for so long: a dead peer of a bridged
-# WebSocket is found by hypercorn's pings plus this, because ASGI tells no pongs.
-_USER_TIMEOUT_MILLISECONDS = 40_000
+# A peer that is gone without a word: the kernel asks after so many seconds of silence, so often, and gives up. A
+# bridged WebSocket has nothing else, for ASGI tells no pongs (and hypercorn's own ping task outlives its connection by
+# an interval).
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 25), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 2), ("TCP_USER_TIMEOUT", 40_000))
 
 
-def hypercorn_config(options: GatewayOptions) -> Config:
+def hypercorn_config() -> Config:
     config = Config()
     config.errorlog = _log
     config.accesslog = None
     config.include_server_header = False
-    config.keep_alive_timeout = options.http_keep_alive_seconds
     config.websocket_max_message_size = MESSAGE_LIMIT_BYTES
-    config.websocket_ping_interval = options.heartbeat_seconds
     return config
 
 
 class HttpSide:
     """Owns the HTTP connections and the application's lifespan."""
 
-    def __init__(
-        self, app: ASGIFramework, options: GatewayOptions, counters: GatewayCounters, admission: Admission
-    ) -> None:
+    def __init__(self, app: ASGIFramework, doorway: Doorway, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+        options = doorway.options
         self._options = options
-        self._counters = counters
-        self._admission = admission
-        self._config = hypercorn_config(options)
+        self._counters = doorway.counters
+        self._admission = doorway.admission
+        self._deadlines = deadlines
+        self._clock = clock
+        self._config = hypercorn_config()
         self._app = ASGIWrapper(app)
         self._context = WorkerContext(None)
         self._state: LifespanState = {}
-        self._streams: set[HandedStream] = set()
+        self._connections: dict[HandedStream, Idleness] = {}
         self._nursery: trio.Nursery | None = None
         self._one_ended = WakeUp()
         self._stopping = trio.Event()
@@ -70,7 +68,10 @@ class HttpSide:
                 await self._stopping.wait()
                 # Idle connections close, the others finish the request they are at.
                 await self._context.terminated.set()
-                while self._streams:
+                for idleness in list(self._connections.values()):
+                    if idleness.idle:
+                        idleness.finish()
+                while self._connections:
                     await self._one_ended.wait()
             self._nursery = None
             await lifespan.wait_for_shutdown()
@@ -80,9 +81,7 @@ class HttpSide:
     def take(self, sock: socket.socket, data: bytes, arrival: Arrival, address_key: str) -> None:
         """From the epoll edge: the socket is no longer registered there."""
         face = face_of(sock, arrival.remote)
-        if hasattr(socket, "TCP_USER_TIMEOUT") and face.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MILLISECONDS)
-        self.shrink(sock)
+        self.prepare(sock)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         http = HandedStream(stream, data, face, self._options.http_write_seconds, self.stalled)
         if self._nursery is None:
@@ -91,28 +90,34 @@ class HttpSide:
         else:
             self._nursery.start_soon(self._serve_and_give_back, http, address_key)
 
-    def shrink(self, sock: socket.socket | trio.socket.SocketType) -> None:
-        """A send buffer of the size asked for, if one was."""
+    def prepare(self, sock: socket.socket | trio.socket.SocketType) -> None:
+        """What the HTTP server's sockets have and the gateway's do not need."""
         if self._options.http_send_buffer_bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._options.http_send_buffer_bytes)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEP_ALIVE:
+                if hasattr(socket, name):  # macOS and Windows have only some of them
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def stalled(self) -> None:
         self._counters.http_write_timeouts += 1
 
     async def serve(self, stream: HandedStream) -> None:
         """One connection, until it ends."""
-        self._streams.add(stream)
+        idleness = Idleness(stream, self._deadlines, self._clock, self._options.http_keep_alive_seconds)
+        self._connections[stream] = idleness
+        # hypercorn names the types of its own streams; ours has everything that it uses of them.
+        handed: Any = stream
+        connection = HttpConnection(self._app, self._config, self._context, ConnectionState(self._state.copy()), handed)
+        connection.idleness = idleness
         try:
-            # hypercorn is written for its own streams; ours has everything that it uses of them.
-            server: Any = partial(
-                TCPServer, self._app, self._config, self._context, ConnectionState(self._state.copy())
-            )
-            await server(stream)
+            await connection.run()
         except Exception:
             # One connection's failure must not end the nursery, that is, all others.
             _log.exception("an HTTP connection failed")
         finally:
-            self._streams.discard(stream)
+            del self._connections[stream]
             self._one_ended.ring()
 
     async def _serve_and_give_back(self, stream: HandedStream, address_key: str) -> None:
@@ -132,8 +137,8 @@ class HttpSide:
         with trio.move_on_after(seconds):
             await self._stopped.wait()
             return
-        for stream in list(self._streams):
-            await stream.abort()
+        for stream in list(self._connections):
+            stream.cut()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
         await self._stopped.wait()

@@ -122,7 +122,7 @@ class Visit:
             return await self._leave(answer)
         admission.known(self._stranger)
         self._side.deadlines.clear(self._stranger)
-        self._http.shrink(self._socket_stream.socket)
+        self._http.prepare(self._socket_stream.socket)
         try:
             await self._http.serve(self._handed(to_http.data, arrival))
         finally:

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from realtime.gateway.options import GatewayOptions
 from tests.gateway.harness import Served, serving
 
-_ALARM_SECONDS = 15
+_ALARM_SECONDS = 30
 
 
 @pytest.fixture(autouse=True)

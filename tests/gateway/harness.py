@@ -14,7 +14,7 @@ from realtime.gateway.gateway import Gateway, Timekeeping
 from realtime.gateway.options import GatewayOptions
 from realtime.link import Admitted, Link, LostReason, Refused, UpgradeRequest
 from realtime.wire.close import Close, close_payload
-from realtime.wire.frames import FROM_SERVER, Decoder, Event, Opcode, encode
+from realtime.wire.frames import FROM_SERVER, Decoder, Event, Opcode, Ping, encode
 from realtime.wire.handshake import Answer, accept_for, client_answer, client_request
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -142,6 +142,7 @@ class Client:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self.decoder = Decoder(FROM_SERVER)
+        self.hears_pings = True
         self.events: deque[Event] = deque()
         self.buffer = b""
 
@@ -155,7 +156,7 @@ class Client:
         answer = await self.answer()
         if answer.status == 101:
             assert answer.headers[b"sec-websocket-accept"] == accept_for(KEY)
-            self.events.extend(self.decoder.feed(self.buffer))
+            self._take(self.buffer)
             self.buffer = b""
         return answer
 
@@ -179,13 +180,13 @@ class Client:
 
     async def rest(self) -> bytes:
         """Everything until the end of the connection."""
-        rest, self.buffer = self.buffer, b""
+        parts, self.buffer = [self.buffer], b""
         try:
             while data := await self.stream.receive_some():
-                rest += bytes(data)
+                parts.append(bytes(data))
         except trio.BrokenResourceError:
             pass
-        return rest
+        return b"".join(parts)
 
     async def send(self, *texts: bytes) -> None:
         await self.raw(b"".join(encode(Opcode.TEXT, text, mask=MASK) for text in texts))
@@ -202,8 +203,13 @@ class Client:
             data = await self.stream.receive_some()
             if not data:
                 return None
-            self.events.extend(self.decoder.feed(bytes(data)))
+            self._take(bytes(data))
         return self.events.popleft()
+
+    def _take(self, data: bytes) -> None:
+        for event in self.decoder.feed(data):
+            if self.hears_pings or not isinstance(event, Ping):
+                self.events.append(event)
 
     async def ends_with(self, code: int) -> Close:
         """A close frame comes next; answer it, then the stream ends."""

@@ -1,0 +1,96 @@
+"""One HTTP connection: hypercorn's protocol code, with idleness and the end taken out of its hands.
+
+hypercorn 0.18 tells both from inside the application's task, where it awaits. quart-trio cancels that task as soon as
+the answer is out, so the idle timer is often not started and the socket not closed: an idle connection then stays for
+ever, and one that said `Connection: close` stays open. Here neither awaits anything. (tests/gateway/test_http.py:
+test_an_idle_connection_is_closed, test_stopping_lets_a_request_finish.)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from hypercorn.events import Closed, Event, Updated
+from hypercorn.trio.tcp_server import TCPServer
+
+from realtime.gateway.deadlines import NOT_SET, Deadlines
+from realtime.gateway.handed_stream import HandedStream
+
+# How long a connection that was told to end may go on sending before it is closed under its hands.
+LINGER_SECONDS = 2.0
+
+
+class NoIdleTask:
+    """Stands where hypercorn keeps its idle timer."""
+
+    async def restart(self, _group: Any, _action: Any) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Idleness:
+    """When a connection ends for lack of requests; a Timed."""
+
+    def __init__(self, stream: HandedStream, deadlines: Deadlines, clock: Callable[[], float], seconds: float) -> None:
+        self.bucket = NOT_SET
+        self.idle = False
+        self._stream = stream
+        self._deadlines = deadlines
+        self._clock = clock
+        self._seconds = seconds
+        self._ending = False
+
+    def begin(self) -> None:
+        """No request is being handled."""
+        if not self._ending:
+            self.idle = True
+            self._deadlines.set(self, self._clock() + self._seconds)
+
+    def end(self) -> None:
+        """A request has come whole."""
+        self.idle = False
+        if not self._ending:
+            self._deadlines.clear(self)
+
+    def finish(self) -> None:
+        """The last answer is out: nothing more from us, and little patience for more from the client."""
+        if not self._ending:
+            self._ending = True
+            self._stream.finish()
+            self._deadlines.set(self, self._clock() + LINGER_SECONDS)
+
+    def due(self, _now: float) -> None:
+        if self._ending:
+            self._stream.cut()
+        else:
+            self.finish()
+
+    def over(self) -> None:
+        """The connection is gone."""
+        self._ending = True
+        self._deadlines.clear(self)
+
+
+class HttpConnection(TCPServer):
+    """hypercorn's server for one connection."""
+
+    idleness: Idleness
+
+    async def run(self) -> None:
+        self.idle_task = NoIdleTask()  # type: ignore[assignment]  # has the two methods that are called
+        self.idleness.begin()
+        try:
+            await super().run()
+        finally:
+            self.idleness.over()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            if event.idle:
+                self.idleness.begin()
+            else:
+                self.idleness.end()
+        elif isinstance(event, Closed):
+            self.idleness.finish()
+            await self.protocol.handle(Closed())
+        else:
+            await super().protocol_send(event)
