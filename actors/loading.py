@@ -92,6 +92,7 @@ class Loader(Generic[Id, State]):
                 try:
                     with trio.fail_after(self._deadline):
                         states = await self._load(ids)
+                    values = [states.get(id) for id in ids]
                 except Exception as error:  # whatever it is, it belongs to those who asked, not to this loop
                     failures += 1
                     if len(ids) > 1 and failures <= FAILURES_MOST and not _is_of_the_world(error):
@@ -100,10 +101,9 @@ class Loader(Generic[Id, State]):
                     log.error("load failed", extra={"addresses": len(ids), "first": ids[0]}, exc_info=error)
                     _settle_error(batch, ids, error)
                 else:
-                    for id in ids:
-                        value = outcome.Value(states.get(id))
+                    for id, state in zip(ids, values, strict=True):
                         for task in batch.pop(id):
-                            reschedule(task, value)
+                            reschedule(task, outcome.Value(state))
         finally:  # nothing is left here unless this task was cancelled
             _settle_error(batch, list(batch), None)
 

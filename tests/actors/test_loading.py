@@ -121,6 +121,21 @@ async def test_when_every_row_fails_the_queries_are_bounded(autojump_clock: Mock
         assert len(stage.store.queries) <= 2 * FAILURES_MOST + 1
 
 
+async def test_a_store_that_answers_nonsense_harms_only_those_who_asked(autojump_clock: MockClock) -> None:
+    """Its answer was looked into outside of the `try`: the loader ended, and the whole node with it."""
+
+    async def load(ids: Sequence[str]) -> dict[str, int]:
+        return [*ids] if "bad" in ids else dict.fromkeys(ids, 1)  # type: ignore[return-value]
+
+    loader: Loader[str, int] = Loader(load)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loader.run)
+        with pytest.raises(LoadError):
+            await loader.load("bad")
+        assert await loader.load("good") == 1
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_query_that_does_not_come_back_is_given_up(autojump_clock: MockClock) -> None:
     stage = Stage()
     stage.store.gate = trio.Event()
@@ -154,6 +169,29 @@ async def test_each_of_those_who_waited_gets_an_error_of_its_own(autojump_clock:
         nursery.cancel_scope.cancel()
     assert len({id(error) for error in caught}) == 3
     assert all(error.__cause__ is cause for error in caught)
+    assert loader.queries == 1
+
+
+async def test_two_who_want_the_same_both_get_it(autojump_clock: MockClock) -> None:
+    """As two tasks of one actor may. They were handed one outcome, which trio lets only the first one open."""
+
+    async def load(ids: Sequence[str]) -> dict[str, str]:
+        return {id: id.upper() for id in ids}
+
+    loader: Loader[str, str] = Loader(load)
+    got: list[str | None] = []
+
+    async def wanting() -> None:
+        got.append(await loader.load("a"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loader.run)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as wants:
+            wants.start_soon(wanting)
+            wants.start_soon(wanting)
+        nursery.cancel_scope.cancel()
+    assert got == ["A", "A"]
     assert loader.queries == 1
 
 
