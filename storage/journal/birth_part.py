@@ -97,11 +97,6 @@ class BirthPart:
             members += [_Member(row.id, user, "owner" if user == owner else "member") for user in row.members]
         return self._encode(births).decode(), self._encode(members).decode()
 
-    def address(self, unit: BirthUnit) -> str:
-        return unit.row.id
-
-    def rows(self, unit: BirthUnit) -> int:
-        return 1 + len(unit.row.members)
-
-    def size(self, unit: BirthUnit) -> int:
-        return 1_000 + 200 * len(unit.row.members)
+    def weigh(self, unit: BirthUnit) -> tuple[str, int, int]:
+        members = len(unit.row.members)
+        return unit.row.id, 1 + members, 1_000 + 200 * members

@@ -92,14 +92,8 @@ class ConversationPart:
         messages = [message for unit in units for message in unit.messages]
         return self._encode(heads).decode(), self._encode(messages).decode()
 
-    def address(self, unit: ConversationUnit) -> str:
-        return unit.id
-
-    def rows(self, unit: ConversationUnit) -> int:
-        return 1 + len(unit.messages)
-
-    def size(self, unit: ConversationUnit) -> int:
+    def weigh(self, unit: ConversationUnit) -> tuple[str, int, int]:
         size = 200
         for message in unit.messages:
             size += 500 + 4 * len(message.text)
-        return size
+        return unit.id, 1 + len(unit.messages), size

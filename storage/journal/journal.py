@@ -26,7 +26,7 @@ from storage.journal.repeats import REPEATS, Repeated, repeats_by_conversation, 
 from storage.journal.sender import RowPassedOverError, Sender, Written
 from storage.journal.statement import PARTS, flush_of
 from storage.journal.taken import TAKEN, TakenBy, pairs
-from storage.journal.waiting import BOUNDS, JournalBounds, Waiter, Waiting, closed_error, full_error
+from storage.journal.waiting import BOUNDS, JournalBounds, Waiter, Waiting, closed_error, full_error, stay
 from storage.node import NodeIdentity
 from storage.postgres import Dedicated
 
@@ -75,10 +75,9 @@ class PostgresJournal:
         if self._waiting.full:
             self.counters.refused += 1
             raise full_error()
-        part = PARTS[type(unit)]
-        return await self._waiting.wait(
-            Waiter(unit, part.address(unit), part.rows(unit), part.size(unit), self._clock.monotonic())
-        )
+        self._waiting.add(Waiter(unit, PARTS[type(unit)].weigh(unit), self._clock.monotonic()))
+        receipt: Receipt = await trio.lowlevel.wait_task_rescheduled(stay)
+        return receipt
 
     # -- for metrics and health -------------------------------------------------------------------------------------
 

@@ -37,12 +37,6 @@ class Part(Protocol):
         """All units as JSON documents; raises UnicodeEncodeError when a text cannot be stored."""
         ...
 
-    def address(self, unit: Any) -> str:
-        """The id of the row whose revision it moves; a flush takes one unit of each."""
-        ...
-
-    def rows(self, unit: Any) -> int: ...
-
-    def size(self, unit: Any) -> int:
-        """About how many bytes the unit occupies while it waits."""
+    def weigh(self, unit: Any) -> tuple[str, int, int]:
+        """(the id of the row whose revision it moves, its rows, about how many bytes it occupies while it waits)."""
         ...

@@ -62,14 +62,8 @@ class ProfilePart:
     def values(self, units: Sequence[ProfileUnit]) -> tuple[str, ...]:
         return (self._encode([_row(unit) for unit in units]).decode(),)
 
-    def address(self, unit: ProfileUnit) -> str:
-        return unit.id
-
-    def rows(self, unit: ProfileUnit) -> int:  # noqa: ARG002 - each is one row
-        return 1
-
-    def size(self, unit: ProfileUnit) -> int:  # noqa: ARG002 - not worth measuring
-        return 10_000  # a bio of 1,000 characters and the rest
+    def weigh(self, unit: ProfileUnit) -> tuple[str, int, int]:
+        return unit.id, 1, 10_000  # a bio of 1,000 characters and the rest
 
 
 def _row(unit: ProfileUnit) -> dict[str, Any]:

@@ -33,18 +33,16 @@ class Waiter:
 
     __slots__ = ("address", "decided", "rounds", "rows", "since", "size", "task", "unit")
 
-    def __init__(self, unit: Unit, address: str, rows: int, size: int, since: Seconds) -> None:
+    def __init__(self, unit: Unit, weight: tuple[str, int, int], since: Seconds) -> None:
         self.unit = unit
-        self.address = address
-        self.rows = rows
-        self.size = size
+        self.address, self.rows, self.size = weight
         self.since = since
         self.task = trio.lowlevel.current_task()
         self.decided = False
         self.rounds = 0  # how often another flush held its row
 
 
-def _stay(_: object) -> trio.lowlevel.Abort:
+def stay(_: object) -> trio.lowlevel.Abort:
     # A unit handed in is a unit decided: cancelling its actor must not hide from it what became of its rows.
     return trio.lowlevel.Abort.FAILED
 
@@ -68,16 +66,14 @@ class Waiting:
     def oldest(self) -> Seconds | None:
         return self._queue[0].since if self._queue else None
 
-    async def wait(self, waiter: Waiter) -> Receipt:
-        """Park the calling task until its unit is decided."""
+    def add(self, waiter: Waiter) -> None:
+        """Take in a unit whose task parks at once with `stay`."""
         self.rows += waiter.rows
         self.bytes += waiter.size
         self.undecided += 1
         self._queue.append(waiter)
         if self._flusher:
             self._flusher.unpark()
-        receipt: Receipt = await trio.lowlevel.wait_task_rescheduled(_stay)
-        return receipt
 
     async def arrival(self) -> None:
         """Return when something new comes; only the flusher calls it."""
