@@ -88,10 +88,13 @@ class HeadReads(MemoryUsers):
     def __init__(self, tables: MemoryTables) -> None:
         super().__init__(tables)
         self.failures: deque[Exception] = deque()
+        self.slow: trio.Event | None = None  # until then nothing is read
 
     async def heads(self, ids: Sequence[UserId]) -> dict[UserId, tuple[int, dict[ConversationId, int]]]:
         if self.failures:
             raise self.failures.popleft()
+        if self.slow is not None:
+            await self.slow.wait()
         return await super().heads(ids)
 
 
@@ -223,6 +226,20 @@ class SmallNode:
         await wait_all_tasks_blocked()
         assert ear.ended or isinstance(asked.only, Connected | KithError)
         return ear
+
+    @asynccontextmanager
+    async def busy(self, user: UserId) -> AsyncIterator[Ear]:
+        """His actor is in the middle of registering a connection, so that everything else waits in its mailbox."""
+        go = self.user_store.slow = trio.Event()
+        newcomer = Ear(next(self._numbers), LoginId(self.new_id()))
+        self.users.tell(user, Connect(newcomer, None, 0), Answer())
+        await wait_all_tasks_blocked()
+        try:
+            yield newcomer
+        finally:
+            self.user_store.slow = None
+            go.set()
+            await wait_all_tasks_blocked()
 
     def send_command(
         self, sender: UserId, text: str, id: str | None = None, ear: Ear | None = None, **more: Any

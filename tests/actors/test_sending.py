@@ -98,6 +98,13 @@ def test_only_refusals_the_database_might_overrule_are_in_doubt() -> None:
     assert Round(send("late", after=ClientId("lost"))).batch.in_doubt() == [(ANN, "late"), (ANN, "lost")]
 
 
+def test_what_the_database_has_been_asked_about_is_in_doubt_no_more() -> None:
+    """Otherwise a refused send whose `after` is stored would be looked up, found and decided again without end."""
+    known: Known = {(EVE, ClientId("lost")): (MessageSent(MessageId("m"), 9, 9, "", duplicate=True), "x")}
+    decided = Round(send("1", sender=EVE, after=ClientId("lost")), known=known)
+    assert decided.batch.in_doubt() == [(EVE, "1")]
+
+
 def test_what_the_database_knows_is_the_first_outcome_whoever_may_write_now() -> None:
     sent = MessageSent(MessageId("old"), 4, 5, "then", duplicate=True)
     done = Round(send("1", sender=EVE), send("1", "y", sender=EVE), known={(EVE, ClientId("1")): (sent, "x")})

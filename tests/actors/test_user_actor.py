@@ -176,14 +176,13 @@ async def test_unread_is_counted_again_after_events_found_no_room(autojump_clock
     async with small_node(capacity=4) as node:
         ann, bob = node.add_user("ann"), node.add_user("bob")
         talk = node.add_direct(ann, bob)
-        await node.connect(bob)
         assert await ask(node, bob, CountUnread((talk,))) == {talk: 0}
-        for _ in range(3):
-            node.tell(talk, *[node.send_command(ann, "x") for _ in range(4)])
+        async with node.busy(bob):
             for n in range(4):
                 node.users.tell(bob, event(node, n))
+            node.tell(talk, *[node.send_command(ann, "x") for _ in range(4)])
             await settled()
-        assert await ask(node, bob, CountUnread((talk,))) == {talk: 12}
+        assert await ask(node, bob, CountUnread((talk,))) == {talk: 4}
 
 
 async def test_a_crash_sends_the_connections_away_and_the_next_life_is_fresh(autojump_clock: object) -> None:
@@ -243,29 +242,17 @@ async def test_who_connects_while_the_actor_falls_asleep_is_heard(autojump_clock
         assert (ear.texts, ear.ended) == (["1"], [])
 
 
-async def test_events_keep_their_order_whether_the_actor_is_parked_or_busy(
-    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_events_keep_their_order_whether_the_actor_is_parked_or_busy(autojump_clock: object) -> None:
     """An event for a parked actor is passed on without waking it: it must overtake none that waits for a busy one."""
     async with small_node() as node:
         user = node.add_user("ann")
         ear = await node.connect(user)
         node.users.pass_on(user, event(node, 1))
         assert ear.texts == ["1"]  # on the spot
-        load, go = node.heads.load, trio.Event()
-
-        async def slow(id: UserId) -> Any:
-            await go.wait()
-            return await load(id)
-
-        monkeypatch.setattr(node.heads, "load", slow)
-        node.users.tell(user, Connect(Ear(99, LoginId("l")), None, 0), Answer())
-        await settled()
-        for seq in (2, 3):
-            node.users.pass_on(user, event(node, seq))
-        go.set()
-        node.users.pass_on(user, event(node, 4))
-        await settled()
+        async with node.busy(user):
+            for seq in (2, 3, 4):
+                node.users.pass_on(user, event(node, seq))
+            assert ear.texts == ["1"]
         node.users.pass_on(user, event(node, 5))
         assert ear.texts == ["1", "2", "3", "4", "5"]
 
@@ -321,9 +308,10 @@ def test_whatever_happens_unread_is_what_the_database_says(happenings: list[str]
                 if what in people:
                     await node.ask(talk, node.send_command(people[what], "x"))
                 elif what == "full":  # bob's mailbox has no room for what ann says now
-                    for n in range(6):
-                        node.users.tell(people["bob"], event(node, n))
-                    node.tell(talk, node.send_command(people["ann"], "x"))
+                    async with node.busy(people["bob"]):
+                        for n in range(6):
+                            node.users.tell(people["bob"], event(node, n))
+                        await node.ask(talk, node.send_command(people["ann"], "x"))
                 elif what == "sleep":
                     await trio.sleep(500)
                 await settled()
