@@ -1,6 +1,6 @@
 """A world in memory, one in PostgreSQL, and both in turn."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,6 +11,7 @@ from storage.journal.journal import PostgresJournal
 from storage.node import begin_incarnation
 from storage.postgres import open_postgres
 from tests.clocks import HandClock
+from tests.conftest import Server
 from tests.storage.worlds import MemoryWorld, PostgresWorld, World
 
 
@@ -23,9 +24,33 @@ async def postgres_world(url: str, node: str = "node") -> AsyncIterator[Postgres
         await journal.aclose(Seconds(1.0))
 
 
+@pytest.fixture(scope="session")
+def shared_database_url(database_server: Server, migrated_template: str) -> Iterator[str]:
+    """One database for all tests of contracts: making one takes longer than such a test."""
+    database = database_server.create(migrated_template)
+    yield database_server.url(database)
+    database_server.drop(database)
+
+
+_EMPTY = "; ".join(
+    f"delete from {table}"
+    for table in (
+        "spent_tokens",
+        "sessions",
+        "blocks",
+        "messages",
+        "conversation_members",
+        "conversations",
+        "users",
+        "flushes",
+        "nodes",
+    )
+)
+
+
 @pytest.fixture(params=["memory", "postgres"])
 def world_url(request: pytest.FixtureRequest) -> str | None:
-    return None if request.param == "memory" else request.getfixturevalue("database_url")
+    return None if request.param == "memory" else request.getfixturevalue("shared_database_url")
 
 
 @pytest.fixture
@@ -35,6 +60,7 @@ async def world(world_url: str | None) -> AsyncIterator[World]:
         yield MemoryWorld()
         return
     async with postgres_world(world_url) as opened:
+        await opened.postgres.execute(_EMPTY)
         yield opened
 
 
