@@ -69,6 +69,7 @@ async def test_hello_is_answered_and_everything_is_told(autojump_clock: object, 
         "unread_notifications": 0,
         "heartbeat_seconds": 25.0,
         "resumed": False,
+        "cursor": None,
     }
     assert told[1]["payload"] == {
         "cursor": None,
