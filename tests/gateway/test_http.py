@@ -227,10 +227,12 @@ async def test_stopping_lets_a_request_finish(served: Served, web: Web) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(served.gateway.aclose, 5.0)
         assert await idle.rest() == b""
+        await idle.aclose()
         assert web.lifespan == ["begun"]
         web.go_on.set()
         assert await busy.body(await busy.answer()) == b"done"
         assert await busy.rest() == b""
+        await busy.aclose()
     assert web.lifespan == ["begun", "ended"]
     assert served.counters.connections == 0
 
