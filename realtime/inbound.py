@@ -70,6 +70,8 @@ class Command(Generic[P]):
 
 
 def _hello(session: "Session", payload: HelloPayload, ref: Ref) -> None:
+    # 54 us go into each signature: without a bucket one client could keep a core busy with nothing but this.
+    session.gate.limiter.take(Limit.REQUESTS, session.user_id, session.limits).check()
     session.hello_again(payload, ref)
 
 

@@ -140,6 +140,7 @@ class Session:
         if self.state is not State.ENDED:
             # The actor has let go of this connection already: nothing is left to take leave of.
             self.state = State.ENDED
+            self._early = None
             self.link.close(ENDINGS[ending], ending.value)
 
     def answer(self, value: object) -> None:
@@ -162,6 +163,7 @@ class Session:
         """Not registered, for a reason of the world: the client comes back later."""
         if self.state is State.JOINING:
             self.state = State.ENDED
+            self._early = None
             self.link.close(CloseCode.OVERLOADED, error.code, error_frame(self._hello_ref, error))
 
     # -- hello -----------------------------------------------------------------------------------------------------

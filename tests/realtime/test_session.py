@@ -477,6 +477,16 @@ async def test_messages_and_reads_pay_their_buckets(autojump_clock: object) -> N
         assert scene.gate.metrics.value("command_errors_total", "RATE_LIMIT_EXCEEDED") == 2
 
 
+async def test_hello_again_pays_too(autojump_clock: object, scene: Scene) -> None:
+    """Every `hello` has a signature checked, and nothing bounded them: one client could keep a core busy with it."""
+    client = await scene.gate.ready(scene.ann)
+    hello = scene.hello(scene.gate.token(scene.ann))
+    told = [(await client.ask(hello))[0] for _ in range(101)]
+    assert [said["type"] for said in told] == ["connected"] * 100 + ["error"]
+    assert error_of(told[-1]) == ("h", "RATE_LIMIT_EXCEEDED")
+    assert await client.ask(PING) == [PONG]
+
+
 async def test_a_load_user_meets_no_limit(autojump_clock: object, scene: Scene) -> None:
     scene.node.tables.users[scene.ann].limits = "load"
     client = await scene.gate.ready(scene.ann)
