@@ -3,9 +3,11 @@
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -52,6 +54,24 @@ class Server:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("markexpr") in ("soak", "chaos") else "kith")
+    # A run that is told to stop (`timeout`, a CI that gives up) ends like one at Ctrl-C: what it started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+# End of file means that the test run died without a word, as at kill -9; PostgreSQL must not outlive it.
+WATCH = (
+    'pid=$1; shift; read said || { kill -INT $pid; while kill -0 $pid; do sleep 0.1; done; rm -rf "$@"; } 2>/dev/null'
+)
+
+
+@contextmanager
+def stopped_with_us(server: Cluster, *folders: Path) -> Iterator[None]:
+    command = ["/bin/sh", "-c", WATCH, "sh", str(server.pid), *map(str, folders)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watch:
+        try:
+            yield
+        finally:
+            watch.communicate(b"stopped\n")
 
 
 @pytest.fixture(scope="session")
@@ -76,11 +96,12 @@ def cluster(stopped_var: Path) -> Iterator[Cluster]:
     folder.chmod(0o755)
     server = Cluster(copy_of_var(stopped_var, folder))
     server.start()
-    try:
-        yield server
-    finally:
-        server.destroy()
-        shutil.rmtree(folder)
+    with stopped_with_us(server, folder, stopped_var.parent, server.socket_folder):
+        try:
+            yield server
+        finally:
+            server.destroy()
+            shutil.rmtree(folder)
 
 
 def copy_of_var(made: Path, folder: Path) -> Path:

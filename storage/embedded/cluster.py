@@ -77,6 +77,10 @@ class Cluster:
         """Where the data really lie, which as root is not in KITH_VAR."""
         return self._started.data.parent
 
+    @property
+    def socket_folder(self) -> Path:
+        return self._started.socket_folder
+
     def is_alive(self) -> bool:
         """Whether the process is there (after kill -9, `revive` starts it again)."""
         return self.pid is not None and is_postmaster_of(self.pid, self._started.data)

@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import copy_of_var
-from tests.system.started import CHECKOUT, Started, assert_nothing_left, environment, folder_for_var, left_behind
+from tests.system.started import (
+    CHECKOUT,
+    Started,
+    assert_nothing_left,
+    environment,
+    eventually,
+    folder_for_var,
+    left_behind,
+)
 
 MAKE = shutil.which("make") or "make"
 pytestmark = pytest.mark.skipif(
@@ -75,4 +83,22 @@ def test_the_tests_have_a_database_of_their_own_and_leave_nothing(var: Path) -> 
     assert left_behind(temporary) == []
     assert not list(temporary.glob("kith-*")), list(temporary.iterdir())
     assert beside.stop() == 0
+    shutil.rmtree(temporary)
+
+
+@pytest.mark.parametrize("end", [pytest.param(signal.SIGTERM, marks=pytest.mark.soak), signal.SIGKILL])
+def test_a_test_run_that_is_cut_off_leaves_nothing(end: signal.Signals, tmp_path: Path) -> None:
+    """A CI that gives up used to leave a PostgreSQL behind for each run; nobody stopped it ever again."""
+    temporary = Path(tempfile.mkdtemp(prefix="kith-nested-"))
+    temporary.chmod(0o755)
+    hanging = tmp_path / "test_hanging.py"
+    hanging.write_text("import time\ndef test_it(cluster):\n    print('http://', flush=True)\n    time.sleep(60)\n")
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "-p", "tests.conftest", str(hanging)]
+    run = Started(tmp_path / "var", command, TMPDIR=str(temporary))
+    eventually(lambda: any("http://" in line for line in run.out), "the hanging test to begin", 30.0)
+    assert left_behind(temporary)
+    run.process.send_signal(end)
+    run.end()
+    assert_nothing_left(temporary)
+    eventually(lambda: not list(temporary.glob("kith-*")), "the cluster's folders to go")
     shutil.rmtree(temporary)
