@@ -58,6 +58,7 @@ from webapi.services import Services, WebOptions
 log = logging.getLogger("kith.node")
 
 STOP_SECONDS: Final = Seconds(9.0)  # of the ten that whoever asked us to stop waits before he kills
+JOURNAL_LANES: Final = 2
 CLOCK_EVERY: Final = Seconds(10.0)
 
 
@@ -79,7 +80,7 @@ async def serve(settings: Settings, listeners: list[socket.socket], ready: Calla
         # Shielded, because a cancellation would cut every actor off in the middle of its batch: the node hears that it
         # is to stop, and each step of the stop has a deadline of its own.
         with trio.CancelScope(shield=True):
-            async with open_postgres(settings.database_url, settings.database_pool_max - 1) as postgres:
+            async with open_postgres(settings.database_url, settings.database_pool_max - JOURNAL_LANES) as postgres:
                 await check_durability(postgres, unsafe=settings.unsafe_durability)
                 await _live(await assemble(settings, postgres), listeners, ready, asked)
         watchers.cancel_scope.cancel()
@@ -199,6 +200,7 @@ async def _core(settings: Settings, postgres: Postgres) -> Core:
         sizes.observe(rows)
         waits.observe(waited)
 
+    lines = [postgres.dedicated() for _ in range(JOURNAL_LANES)]
     bounds = JournalBounds(
         settings.journal_max_rows, settings.journal_max_bytes, flush_rows=settings.journal_batch_rows
     )
@@ -212,7 +214,7 @@ async def _core(settings: Settings, postgres: Postgres) -> Core:
         postgres=postgres,
         clock=clock,
         metrics=metrics,
-        journal=PostgresJournal(postgres.dedicated(), identity, clock, bounds, observe),
+        journal=PostgresJournal(lines, identity, clock, bounds, observe),
         accounts=accounts,
         tokens=tokens,
         revocations=revocations,

@@ -26,6 +26,9 @@ class JournalBounds(Struct, frozen=True):
 
 
 BOUNDS: Final = JournalBounds()
+RELEASED_PER_TURN: Final = 64
+
+Result = outcome.Value[Receipt] | outcome.Error
 
 
 class Waiter:
@@ -57,6 +60,10 @@ class Waiting:
         self.rows = 0  # of everything undecided, in a flush or not
         self.bytes = 0
         self.undecided = 0
+        self.closing = False
+        # Decided, and on their way to be woken, a slice at a time.
+        self._decided: deque[tuple[trio.lowlevel.Task, Result]] = deque()
+        self._releaser = trio.lowlevel.ParkingLot()
 
     @property
     def full(self) -> bool:
@@ -76,11 +83,12 @@ class Waiting:
             self._flusher.unpark()
 
     async def arrival(self) -> None:
-        """Return when something new comes; only the flusher calls it."""
+        """Return when something new comes, or the journal closes; only flushers call it."""
         await self._flusher.park()
 
-    def nudge(self) -> None:
-        """Let the flusher look again, because the journal closes."""
+    def close(self) -> None:
+        """Take nothing new; the flushers look again and end when nothing waits."""
+        self.closing = True
         self._flusher.unpark_all()
 
     def __bool__(self) -> bool:
@@ -113,12 +121,36 @@ class Waiting:
         """Wake its task with the receipt."""
         self._release(waiter, outcome.Value(receipt))
 
-    def _release(self, waiter: Waiter, result: "outcome.Value[Receipt] | outcome.Error") -> None:
+    def _release(self, waiter: Waiter, result: Result) -> None:
         waiter.decided = True
         self.rows -= waiter.rows
         self.bytes -= waiter.size
         self.undecided -= 1
-        trio.lowlevel.reschedule(waiter.task, result)
+        self._decided.append((waiter.task, result))
+        if self._releaser:
+            self._releaser.unpark()
+
+    async def release(self) -> None:
+        """Wake the tasks of decided units, some of them in each turn of the loop.
+
+        A flush decides hundreds. All in one turn they keep the loop for 10 ms, in which the next flush cannot even be
+        sent, and PostgreSQL and this node take turns instead of working at the same time (9,250 against 13,300
+        messages/s).
+        """
+        try:
+            while True:
+                while not self._decided:
+                    await self._releaser.park()
+                self._wake(RELEASED_PER_TURN)
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._wake(len(self._decided))
+
+    def _wake(self, most: int) -> None:
+        decided = self._decided
+        for _ in range(min(most, len(decided))):
+            task, result = decided.popleft()
+            trio.lowlevel.reschedule(task, result)
 
     def abandon(self, in_flight: Iterable[Waiter]) -> int:
         """Tell everybody that no decision will come, each truly; say how many cannot know their outcome."""
@@ -128,6 +160,7 @@ class Waiting:
         sent = [waiter for waiter in in_flight if not waiter.decided]
         for waiter in sent:
             self._release(waiter, outcome.Error(closed_error(unknown=True)))
+        self._wake(len(self._decided))
         return len(sent)
 
 

@@ -18,7 +18,7 @@ from tests.storage.worlds import MemoryWorld, PostgresWorld, World
 @asynccontextmanager
 async def postgres_world(url: str, node: str = "node") -> AsyncIterator[PostgresWorld]:
     async with open_postgres(url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal(postgres.dedicated(), await begin_incarnation(postgres, node), HandClock())
+        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, node), HandClock())
         await nursery.start(journal.run)
         yield PostgresWorld(postgres, journal)
         await journal.aclose(Seconds(1.0))

@@ -155,7 +155,7 @@ async def test_a_name_that_is_being_taken_elsewhere_costs_only_its_own_unit(
 async def test_no_more_is_held_than_the_bound_and_nothing_of_it_is_lost(database_url: str) -> None:
     bounds = JournalBounds(waiting_rows=10)
     async with open_postgres(database_url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal(postgres.dedicated(), await begin_incarnation(postgres, "n"), HandClock(), bounds)
+        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, "n"), HandClock(), bounds)
         world = PostgresWorld(postgres, journal)
         await nursery.start(journal.run)
         talks = [await begin_dialogue(world, str(number)) for number in range(8)]
@@ -195,7 +195,7 @@ async def test_no_more_is_held_than_the_bound_and_nothing_of_it_is_lost(database
 
 async def test_an_ordered_end_flushes_what_waits_and_refuses_what_comes(database_url: str) -> None:
     async with open_postgres(database_url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal(postgres.dedicated(), await begin_incarnation(postgres, "n"), HandClock())
+        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, "n"), HandClock())
         world = PostgresWorld(postgres, journal)
         await nursery.start(journal.run)
         talks = [await begin_dialogue(world, str(number)) for number in range(5)]
@@ -213,7 +213,7 @@ async def test_an_ordered_end_flushes_what_waits_and_refuses_what_comes(database
 
 async def test_at_the_deadline_of_the_end_everybody_is_told_what_is_true(database_url: str) -> None:
     async with open_postgres(database_url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal(postgres.dedicated(), await begin_incarnation(postgres, "n"), HandClock())
+        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, "n"), HandClock())
         world = PostgresWorld(postgres, journal)
         await nursery.start(journal.run)
         stuck, waiting = await begin_dialogue(world), await begin_dialogue(world, "2")
@@ -236,7 +236,7 @@ async def test_at_the_deadline_of_the_end_everybody_is_told_what_is_true(databas
         async with trio.open_nursery() as writers:
             appended = Appended(writers, world)
             appended.add("in flight", next_message(stuck))
-            await until(lambda: bool(journal._in_flight), "the flush to begin")
+            await until(lambda: bool(journal.in_flight), "the flush to begin")
             appended.add("waiting", next_message(waiting))
             await until(lambda: journal.waiting_rows == 4, "the second unit")
             await journal.aclose(Seconds(0.05))

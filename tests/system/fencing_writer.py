@@ -55,7 +55,7 @@ class Writer:
 
 async def main(url: str, node: str, rounds: int) -> dict[str, Any]:
     async with open_postgres(url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal(postgres.dedicated(), await begin_incarnation(postgres, node), HandClock())
+        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, node), HandClock())
         await nursery.start(journal.run)
         writer = Writer(node, journal, PostgresConversations(postgres))
         ids = await postgres.fetch(ConversationId, "select id::text from conversations order by id")

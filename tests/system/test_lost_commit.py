@@ -41,7 +41,7 @@ class Cut:
 async def cut_world(url: str, node: str = "node") -> AsyncIterator[Cut]:
     proxy = CuttingProxy(url)
     async with proxy.open(), open_postgres(url) as direct, open_postgres(proxy.url, 1) as through:
-        journal = PostgresJournal(through.dedicated(), await begin_incarnation(direct, node), HandClock())
+        journal = PostgresJournal([through.dedicated()], await begin_incarnation(direct, node), HandClock())
         async with trio.open_nursery() as nursery:
             await nursery.start(journal.run)
             yield Cut(proxy, PostgresWorld(direct, journal))

@@ -41,7 +41,7 @@ async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
         return
     async with open_postgres(url) as postgres:
         identity = await begin_incarnation(postgres, "node")
-        journal = PostgresJournal(postgres.dedicated(), identity, clock, JournalBounds(1_000, 1_000_000), _unobserved)
+        journal = PostgresJournal([postgres.dedicated()], identity, clock, JournalBounds(1_000, 1_000_000), _unobserved)
         stores = Stores(
             PostgresAccounts(postgres, identity, clock),
             PostgresUsers(postgres),
