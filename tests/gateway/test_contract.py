@@ -129,6 +129,7 @@ async def test_an_end_without_goodbye(served: Served) -> None:
     assert session.reasons == [LostReason.ENDED]
     await served.until(lambda: served.counters.connections == 0)
     assert served.counters.closed == {1006: 1}
+    assert len(served.gateway._deadlines) == 0, "or the dead stay in memory until their heartbeat would have come"
 
 
 async def test_half_closed_is_ended(served: Served) -> None:

@@ -8,6 +8,7 @@ from realtime.wire.frames import (
     MESSAGE_LIMIT_BYTES,
     Binary,
     Decoder,
+    Event,
     Opcode,
     Ping,
     Pong,
@@ -116,3 +117,19 @@ def test_a_million_empty_fragments_keep_nothing() -> None:
     for _ in range(1_000):
         assert decoder.feed(empty) == []
     assert decoder.feed(encode(Opcode.CONTINUATION, b"end", mask=HELLO_MASK)) == [b"end"]
+
+
+def test_a_frame_that_comes_byte_by_byte_is_looked_at_a_few_times() -> None:
+    """Looking at all that is held at every byte would cost 34 GB of copying for one frame of 256 KiB."""
+
+    class Counting(Decoder):
+        looks = 0
+
+        def _frame(self, data: bytes, at: int, events: list[Event]) -> int:
+            Counting.looks += 1
+            return super()._frame(data, at, events)
+
+    decoder, stream = Counting(), encode(Opcode.TEXT, b"x" * 20_000, mask=HELLO_MASK)
+    told = [event for place in range(len(stream)) for event in decoder.feed(stream[place : place + 1])]
+    assert told == [b"x" * 20_000]
+    assert Counting.looks <= 4
