@@ -42,7 +42,7 @@ def recite(library: Library, state: ConversationState | None, envelope: Envelope
         envelope.refuse(granted)
         return
     conversation, member = granted
-    library.readers.start(envelope, _read(library, conversation, member, envelope.command))
+    library.readers.start(envelope.hand_over(), _read(library, conversation, member, envelope.command))
 
 
 def _read(library: Library, state: ConversationState, member: Member, command: object) -> Read:

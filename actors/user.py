@@ -79,11 +79,7 @@ class UserActor:
                     mailbox.overflowed = False
                     self._attendance.end_all(Ending.RESYNC)
                     self._inbox.forget()
-                for envelope in batch:
-                    if type(envelope.command) is Deliver:
-                        self._deliver(envelope.command)
-                    else:
-                        await self._handle(envelope)
+                await self._work(batch)
                 mailbox.pinned = len(self._attendance) > 0
         except Exception:
             # The next life of this actor does not know these connections; they come back and find it.
@@ -93,6 +89,14 @@ class UserActor:
             mailbox.reflex = None  # it holds this actor: an ended one would wait for the collector of cycles
         assert mailbox.stop_reason is not None
         return mailbox.stop_reason
+
+    async def _work(self, batch: list[Envelope[Any]]) -> None:
+        """Apart from `run`, whose variables would keep the last event alive for as long as the actor is parked."""
+        for envelope in batch:
+            if type(envelope.command) is Deliver:
+                self._deliver(envelope.command)
+            else:
+                await self._handle(envelope)
 
     def _pass_on(self, command: UserCommand) -> None:
         assert isinstance(command, Deliver)

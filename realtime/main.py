@@ -119,8 +119,7 @@ async def _stop(node: Node) -> None:
     node.gateway.stop_accepting()
     with trio.move_on_after(STOP_SECONDS * 0.3):
         await say_goodbye(node.gateway, Seconds(STOP_SECONDS * 0.2))
-    with trio.move_on_after(STOP_SECONDS * 0.3):
-        await node.population.system.stop()
+    await node.population.system.stop(within=Seconds(STOP_SECONDS * 0.3))
     await node.core.journal.aclose(Seconds(STOP_SECONDS * 0.2))
     with trio.move_on_after(STOP_SECONDS * 0.1), contextlib.suppress(KithError):
         await node.core.notes.flush()

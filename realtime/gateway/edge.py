@@ -26,9 +26,9 @@ from realtime.link import LostReason
 
 _log = logging.getLogger("kith.gateway")
 
-EVENTS_PER_TICK = 512
+EVENTS_PER_TICK = 128
 ACCEPTS_PER_TICK = 128
-WRITES_PER_TICK = 1_024  # of 5 µs each; a broadcast to 20,000 sockets must not hold up everybody's reads for 100 ms
+WRITES_PER_TICK = 128  # of 5 µs each; longer turns keep the flusher and everybody else waiting (measured with the journal)
 _BACK_OFF_SECONDS = 0.1
 # The accepted connection died while it waited; the listener is well (accept(2) lists these as to be retried).
 _DIED_WAITING = frozenset(
