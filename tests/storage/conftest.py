@@ -16,9 +16,10 @@ from tests.storage.worlds import MemoryWorld, PostgresWorld, World
 
 
 @asynccontextmanager
-async def postgres_world(url: str, node: str = "node") -> AsyncIterator[PostgresWorld]:
+async def postgres_world(url: str, node: str = "node", lanes: int = 2) -> AsyncIterator[PostgresWorld]:
     async with open_postgres(url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, node), HandClock())
+        lines = [postgres.dedicated() for _ in range(lanes)]
+        journal = PostgresJournal(lines, await begin_incarnation(postgres, node), HandClock())
         await nursery.start(journal.run)
         yield PostgresWorld(postgres, journal)
         await journal.aclose(Seconds(1.0))

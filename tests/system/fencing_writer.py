@@ -55,7 +55,8 @@ class Writer:
 
 async def main(url: str, node: str, rounds: int) -> dict[str, Any]:
     async with open_postgres(url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, node), HandClock())
+        lines = [postgres.dedicated(), postgres.dedicated()]
+        journal = PostgresJournal(lines, await begin_incarnation(postgres, node), HandClock())
         await nursery.start(journal.run)
         writer = Writer(node, journal, PostgresConversations(postgres))
         ids = await postgres.fetch(ConversationId, "select id::text from conversations order by id")

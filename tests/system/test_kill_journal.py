@@ -114,7 +114,8 @@ async def kill_rounds(cluster: Cluster, rounds: int, seed: int) -> None:
     url = cluster.uri_of("postgres")
     await migrate(url)
     async with open_postgres(url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, "n"), HandClock())
+        lines = [postgres.dedicated(), postgres.dedicated()]
+        journal = PostgresJournal(lines, await begin_incarnation(postgres, "n"), HandClock())
         world = PostgresWorld(postgres, journal)
         await nursery.start(journal.run)
         load = Load(world, [await begin_dialogue(world, str(number)) for number in range(WRITERS)])

@@ -38,10 +38,11 @@ class Cut:
 
 
 @asynccontextmanager
-async def cut_world(url: str, node: str = "node") -> AsyncIterator[Cut]:
+async def cut_world(url: str, node: str = "node", lanes: int = 2) -> AsyncIterator[Cut]:
     proxy = CuttingProxy(url)
     async with proxy.open(), open_postgres(url) as direct, open_postgres(proxy.url, 1) as through:
-        journal = PostgresJournal([through.dedicated()], await begin_incarnation(direct, node), HandClock())
+        lines = [through.dedicated() for _ in range(lanes)]
+        journal = PostgresJournal(lines, await begin_incarnation(direct, node), HandClock())
         async with trio.open_nursery() as nursery:
             await nursery.start(journal.run)
             yield Cut(proxy, PostgresWorld(direct, journal))
@@ -49,9 +50,14 @@ async def cut_world(url: str, node: str = "node") -> AsyncIterator[Cut]:
             await journal.aclose(Seconds(5.0))
 
 
+@pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"])
+def lanes(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture
-async def cut(database_url: str) -> AsyncIterator[Cut]:
-    async with cut_world(database_url) as opened:
+async def cut(database_url: str, lanes: int) -> AsyncIterator[Cut]:
+    async with cut_world(database_url, lanes=lanes) as opened:
         yield opened
 
 
