@@ -69,19 +69,21 @@ def test_the_past_comes_with_the_next_sweep() -> None:
 def test_one_that_is_due_may_clear_another_of_the_same_sweep() -> None:
     """A shed or a lost session takes others with it; those must not be looked at any more."""
     deadlines = Deadlines(WIDTH, 0.0)
-    victim = Item()
 
-    class Killer(Item):
+    class Rival(Item):
+        other: "Rival"
+
         def due(self, now: float) -> None:
             super().due(now)
-            deadlines.clear(victim)
+            deadlines.clear(self.other)
             deadlines.set(self, now + 1.0)
 
-    for killer in [Killer() for _ in range(20)]:
-        deadlines.set(killer, 1.0)
-    deadlines.set(victim, 1.06)
+    rivals = [Rival() for _ in range(2)]
+    for rival, other in (rivals, reversed(rivals)):
+        rival.other = other
+        deadlines.set(rival, 1.0)
     deadlines.sweep(2.0)
-    assert victim.came == []
+    assert sorted(len(rival.came) for rival in rivals) == [0, 1]
 
 
 def test_after_a_long_pause_the_sweep_does_not_count_the_seconds() -> None:
