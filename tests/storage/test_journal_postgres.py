@@ -195,7 +195,8 @@ async def test_no_more_is_held_than_the_bound_and_nothing_of_it_is_lost(database
 
 async def test_an_ordered_end_flushes_what_waits_and_refuses_what_comes(database_url: str) -> None:
     async with open_postgres(database_url) as postgres, trio.open_nursery() as nursery:
-        journal = PostgresJournal([postgres.dedicated()], await begin_incarnation(postgres, "n"), HandClock())
+        lines = [postgres.dedicated(), postgres.dedicated()]
+        journal = PostgresJournal(lines, await begin_incarnation(postgres, "n"), HandClock())
         world = PostgresWorld(postgres, journal)
         await nursery.start(journal.run)
         talks = [await begin_dialogue(world, str(number)) for number in range(5)]
