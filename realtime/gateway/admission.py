@@ -131,5 +131,9 @@ class Admission:
         self._counters.http_connections += 1
         return True
 
+    def enter_http_beyond_the_cap(self) -> None:
+        """Somebody is leaving to make room, but has not left yet."""
+        self._counters.http_connections += 1
+
     def leave_http(self) -> None:
         self._counters.http_connections -= 1

@@ -1,6 +1,7 @@
 """Deadlines of all connections in buckets of one sweep's width: one timer for the node instead of one per
 connection."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 NOT_SET = -1
@@ -14,12 +15,16 @@ class Timed(Protocol):
     def due(self, now: float) -> None:
         """Its time has come; it may set a new one."""
 
+    def stop(self) -> None:
+        """End, whatever it is."""
+
 
 class Deadlines:
     """Each item stands in at most one bucket. Setting and clearing cost a set operation; a sweep touches only what is
     due."""
 
-    def __init__(self, width_seconds: float, now: float) -> None:
+    def __init__(self, width_seconds: float, now: float, failed: Callable[[Timed], None] | None = None) -> None:
+        self._failed = failed  # called where the exception of a `due` was caught; None: it goes on its way
         self._width = width_seconds
         self._buckets: dict[int, set[Timed]] = {}
         self._swept = int(now / width_seconds)
@@ -65,4 +70,12 @@ class Deadlines:
                 # An earlier item of this sweep may have cleared or moved this one.
                 if item.bucket == number:
                     item.bucket = NOT_SET
-                    item.due(now)
+                    self._call(item, now)
+
+    def _call(self, item: Timed, now: float) -> None:
+        try:
+            item.due(now)
+        except Exception:
+            if self._failed is None:
+                raise
+            self._failed(item)

@@ -2,6 +2,7 @@
 refusal."""
 
 import logging
+from collections.abc import Callable
 
 from realtime.gateway.address import TrustedProxies
 from realtime.gateway.admission import Admission
@@ -31,6 +32,7 @@ class Doorway:
         self.trusted = TrustedProxies(options.trusted_proxies)
         self.draining = False
         self.http_is_open = True
+        self.shed_idle_http: Callable[[], bool] = lambda: False
         self._reception = reception
         self._refusals = refusals
 
@@ -70,7 +72,13 @@ class Doorway:
         if not self.http_is_open:
             self.counters.refused["draining"] += 1
             return self._refusals.answer(503, "This node is going away")
-        return None if self.admission.enter_http() else self.overloaded("http")
+        if self.admission.enter_http():
+            return None
+        # A place that somebody only keeps warm is given to who has a request.
+        if self.shed_idle_http():
+            self.admission.enter_http_beyond_the_cap()
+            return None
+        return self.overloaded("http")
 
     def overloaded(self, reason: str) -> bytes:
         """The answer to a connection that there is no room for."""

@@ -28,7 +28,7 @@ _log = logging.getLogger("kith.gateway")
 
 EVENTS_PER_TICK = 128
 ACCEPTS_PER_TICK = 128
-WRITES_PER_TICK = 128  # of 5 µs each; longer turns keep the flusher and everybody else waiting (measured with the journal)
+WRITES_PER_TICK = 128  # of 5 µs each; a longer turn keeps the journal and everybody else waiting
 _BACK_OFF_SECONDS = 0.1
 # The accepted connection died while it waited; the listener is well (accept(2) lists these as to be retried).
 _DIED_WAITING = frozenset(
@@ -101,11 +101,14 @@ class Edge:
             if self.again:
                 again, self.again = self.again, []
                 for connection in again:
-                    connection.resume()
+                    self._guard(connection, connection.resume)
             for fd, events in poll(0, EVENTS_PER_TICK):
                 handler = handlers.get(fd)
                 if handler is not None:
-                    handler.ready(events)
+                    try:
+                        handler.ready(events)
+                    except Exception:
+                        self._failed(handler)
                 else:
                     self._listener_ready(fd)
             # After the reads: a descriptor freed in this tick must not be given to a newcomer while its events are
@@ -132,14 +135,31 @@ class Edge:
         else:
             self._dirty = []
         for connection in dirty:
-            connection.write()
+            try:
+                connection.write()
+            except Exception:
+                self._failed(connection)
         if self._dirty or self._ended:
             self._wake.ring()
+
+    def _guard(self, handler: Handler, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:
+            self._failed(handler)
+
+    def _failed(self, handler: Handler) -> None:
+        """A bug of ours met one connection; it must not end the task that serves all of them."""
+        self.counters.edge_errors += 1
+        _log.exception("the edge failed on a connection, which is closed")
+        with contextlib.suppress(Exception):
+            handler.stop()
 
     def swept(self, now: float) -> None:
         """Part of the gateway's sweep: look whether accepting may go on, and settle what deadlines brought up."""
         self.now = now
-        if self._resume_at and now >= self._resume_at and not self.admission.full:
+        full = self.admission.full and self.options.shared_listener
+        if self._resume_at and now >= self._resume_at and not full:
             self._resume_at = 0.0
             for fd in self._listeners:
                 self._watch_listener(fd)

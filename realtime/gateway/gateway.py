@@ -1,5 +1,7 @@
 """The gateway of a node: one port for WebSockets and HTTP, by whichever transport the system has."""
 
+import contextlib
+import logging
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from realtime.gateway.admission import Admission
 from realtime.gateway.asgi_sockets import AsgiSockets
 from realtime.gateway.connection import Connection
 from realtime.gateway.counters import GatewayCounters
-from realtime.gateway.deadlines import Deadlines
+from realtime.gateway.deadlines import Deadlines, Timed
 from realtime.gateway.descriptors import raise_descriptor_limit
 from realtime.gateway.doorway import Doorway
 from realtime.gateway.edge import Edge
@@ -23,6 +25,8 @@ from realtime.gateway.pumped import PumpedLink, PumpedSide
 from realtime.gateway.refusals import Refusals
 from realtime.link import Link, Reception
 from realtime.wire.close import CloseCode
+
+_log = logging.getLogger("kith.gateway")
 
 
 class Timekeeping:
@@ -51,7 +55,7 @@ class Gateway:
         room = max(1, raise_descriptor_limit() - options.descriptor_reserve)
         self.admission = Admission(options, self.counters, time.clock, min(options.max_connections, room))
         self._doorway = Doorway(reception, options, self.counters, self.admission, Refusals(time.timestamp))
-        self._deadlines = Deadlines(options.sweep_seconds, time.clock())
+        self._deadlines = Deadlines(options.sweep_seconds, time.clock(), self._failed)
         self._side = PumpedSide(self._doorway, self._deadlines, time.clock, time.observe)
         sockets = AsgiSockets(app or no_app(), self._doorway, self._side)
         self._http = HttpSide(sockets, self._doorway, self._deadlines, time.clock)
@@ -108,6 +112,13 @@ class Gateway:
             self._edge.swept(now)
         if self._doorway.draining and not self.counters.websockets:
             self._quiet.set()
+
+    def _failed(self, item: Timed) -> None:
+        """A bug of ours met one connection's deadline; the sweep serves all of them and goes on."""
+        self.counters.edge_errors += 1
+        _log.exception("the sweep failed on a connection, which is closed")
+        with contextlib.suppress(Exception):
+            item.stop()
 
     def links(self) -> list[Connection | PumpedLink]:
         """All WebSockets that are not on their way out."""

@@ -30,24 +30,37 @@ class NoIdleTask:
 class Idleness:
     """When a connection ends for lack of requests; a Timed."""
 
-    def __init__(self, stream: HandedStream, deadlines: Deadlines, clock: Callable[[], float], seconds: float) -> None:
+    def __init__(
+        self,
+        stream: HandedStream,
+        deadlines: Deadlines,
+        clock: Callable[[], float],
+        seconds: float,
+        idle: "dict[Idleness, None]",
+    ) -> None:
         self.bucket = NOT_SET
-        self.idle = False
+        self.since = clock()
         self._stream = stream
         self._deadlines = deadlines
         self._clock = clock
         self._seconds = seconds
+        self._all_idle = idle
         self._ending = False
+
+    @property
+    def idle(self) -> bool:
+        return self in self._all_idle
 
     def begin(self) -> None:
         """No request is being handled."""
         if not self._ending:
-            self.idle = True
-            self._deadlines.set(self, self._clock() + self._seconds)
+            self.since = self._clock()
+            self._all_idle[self] = None
+            self._deadlines.set(self, self.since + self._seconds)
 
     def end(self) -> None:
         """A request has come whole."""
-        self.idle = False
+        self._all_idle.pop(self, None)
         if not self._ending:
             self._deadlines.clear(self)
 
@@ -55,6 +68,7 @@ class Idleness:
         """The last answer is out: nothing more from us, and little patience for more from the client."""
         if not self._ending:
             self._ending = True
+            self._all_idle.pop(self, None)
             self._stream.finish()
             self._deadlines.set(self, self._clock() + LINGER_SECONDS)
 
@@ -64,9 +78,13 @@ class Idleness:
         else:
             self.finish()
 
+    def stop(self) -> None:
+        self._stream.cut()
+
     def over(self) -> None:
         """The connection is gone."""
         self._ending = True
+        self._all_idle.pop(self, None)
         self._deadlines.clear(self)
 
 

@@ -52,6 +52,8 @@ class HttpSide:
         self._context = WorkerContext(None)
         self._state: LifespanState = {}
         self._connections: dict[HandedStream, Idleness] = {}
+        self._idle: dict[Idleness, None] = {}  # the longest idle first
+        doorway.shed_idle_http = self.shed_idle
         self._nursery: trio.Nursery | None = None
         self._one_ended = WakeUp()
         self._stopping = trio.Event()
@@ -100,12 +102,21 @@ class HttpSide:
                 if hasattr(socket, name):  # macOS and Windows have only some of them
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
+    def shed_idle(self) -> bool:
+        """All places are taken: end the connection that has been idle longest, if it has been for a while."""
+        longest = next(iter(self._idle), None)
+        if longest is None or self._clock() - longest.since < self._options.http_idle_grace_seconds:
+            return False
+        longest.finish()
+        self._counters.http_shed += 1
+        return True
+
     def stalled(self) -> None:
         self._counters.http_write_timeouts += 1
 
     async def serve(self, stream: HandedStream) -> None:
         """One connection, until it ends."""
-        idleness = Idleness(stream, self._deadlines, self._clock, self._options.http_keep_alive_seconds)
+        idleness = Idleness(stream, self._deadlines, self._clock, self._options.http_keep_alive_seconds, self._idle)
         self._connections[stream] = idleness
         # hypercorn names the types of its own streams; ours has everything that it uses of them.
         handed: Any = stream

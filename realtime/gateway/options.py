@@ -45,4 +45,5 @@ class GatewayOptions(msgspec.Struct, frozen=True):
     # HTTP
     http_write_seconds: float = 30.0  # for each 64 KiB of an answer
     http_keep_alive_seconds: float = 75.0
+    http_idle_grace_seconds: float = 1.0  # idle for less, a connection is not ended for another's sake
     http_send_buffer_bytes: int = 0  # 0 = the kernel's choice; tests make it small

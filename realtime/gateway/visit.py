@@ -37,6 +37,9 @@ class Stranger:
     def due(self, _now: float) -> None:
         self.scope.cancel()
 
+    def stop(self) -> None:
+        self.scope.cancel()
+
 
 class Visit:
     """`run` returns False when the connection does not deserve a polite end."""

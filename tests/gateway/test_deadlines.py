@@ -17,6 +17,9 @@ class Item:
     def due(self, now: float) -> None:
         self.came.append(now)
 
+    def stop(self) -> None:
+        raise AssertionError("nothing here is stopped")
+
 
 def test_never_early_and_at_most_two_widths_late() -> None:
     deadlines, item = Deadlines(WIDTH, 100.0), Item()

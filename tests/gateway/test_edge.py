@@ -11,7 +11,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.shapes.frames import Frame
+from realtime.gateway.connection import Connection
 from realtime.gateway.options import GatewayOptions
+from realtime.link import LostReason
 from realtime.outbox import Bounds
 from realtime.wire.frames import Opcode, encode
 from realtime.wire.handshake import client_request
@@ -200,3 +202,27 @@ async def test_a_send_error_ends_one_connection(served: Served) -> None:
         await trio.lowlevel.checkpoint()
     fine.send(Frame(b"fine"))
     assert await other.event() == b"fine"
+
+
+@pytest.mark.parametrize("where", ["_receive", "write", "due"])
+async def test_a_bug_in_the_edge_costs_one_connection(
+    served: Served, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """One task serves all sockets: an exception that ended it would end the node."""
+    victim, other = await served.websocket(), await served.websocket()
+    unlucky = served.door.sessions[0].link
+    real = getattr(Connection, where)
+
+    def fail(connection: Connection, *arguments: object) -> None:
+        if connection is unlucky:
+            raise RuntimeError("the edge has a bug")
+        real(connection, *arguments)
+
+    monkeypatch.setattr(Connection, where, fail)
+    await victim.send(b"x")
+    mock_clock.jump(0.4)
+    session = served.door.sessions[0]
+    await session.until(lambda: session.reasons == [LostReason.STOPPED])
+    assert served.counters.edge_errors == 1
+    await other.send(b"unharmed")
+    assert await other.event() == b"unharmed"

@@ -192,12 +192,36 @@ async def test_an_idle_connection_is_closed(served: Served, mock_clock: MockCloc
 async def test_http_connections_are_capped(transport: str, web: Web, mock_clock: MockClock) -> None:
     options = GatewayOptions(transport=transport, max_http_connections=1)
     async with serving(options, web.app) as served:
-        first, second = await served.connect(), await served.connect()
-        assert (await get(first, "/who"))[0] == 200
+        busy, second = await served.connect(), await served.connect()
+        await busy.raw(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+        await web.started.wait()
+        mock_clock.jump(5.0)
         assert (await get(second, "/who"))[0] == 503
+        assert served.counters.refused == {"http": 1}
         socket = await served.websocket()
         await socket.send(b"x")
         assert await socket.event() == b"x"
+        web.go_on.set()
+        assert await busy.body(await busy.answer()) == b"done"
+
+
+async def test_who_only_keeps_a_place_warm_gives_it_up(transport: str, web: Web, mock_clock: MockClock) -> None:
+    """Else 4,000 silent keep-alives would shut the API for everybody, 75 seconds at a time."""
+    options = GatewayOptions(transport=transport, max_http_connections=2)
+    async with serving(options, web.app) as served:
+        first, second, third = [await served.connect() for _ in range(3)]
+        for client in (first, second):
+            assert (await get(client, "/who"))[0] == 200
+            await wait_all_tasks_blocked()
+            mock_clock.jump(0.8)
+        assert (await get(third, "/who"))[0] == 200
+        assert await first.rest() == b""
+        assert served.counters.http_shed == 1
+        fourth = await served.connect()
+        assert (await get(fourth, "/who"))[0] == 503, "the second has been idle for less than a second"
+        await first.aclose()
+        await served.until(lambda: served.counters.http_connections == 2)
+        assert (await get(second, "/who"))[0] == 200
 
 
 async def test_a_proxy_is_believed_request_by_request(transport: str, web: Web, mock_clock: MockClock) -> None:
