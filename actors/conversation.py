@@ -23,9 +23,9 @@ from actors.ports import (
     Repeats,
     Taken,
 )
-from actors.recent import RecentSends
+from actors.recent import RecentSends, SendKey
 from actors.recital import Library, recite
-from actors.sending import Known, SendBatch, SendKey
+from actors.sending import Known, SendBatch
 from actors.shapes.conversations import (
     ConversationCommand,
     ConversationRow,

@@ -9,6 +9,7 @@ from actors.shapes.messages import MessageSent
 # 25,000 awake conversations with 16 each hold about 100 MB at worst, with 200 each they would hold 1.2 GB.
 KEPT: Final = 16
 
+SendKey = tuple[UserId, ClientId]
 Sent = tuple[MessageSent, int]  # the outcome and the hash of its text, to tell a repeat from another use of the id
 
 
@@ -18,13 +19,13 @@ class RecentSends:
     __slots__ = ("_sent",)
 
     def __init__(self) -> None:
-        self._sent: dict[tuple[UserId, ClientId], Sent] = {}
+        self._sent: dict[SendKey, Sent] = {}
 
-    def find(self, sender: UserId, client_id: ClientId) -> Sent | None:
-        return self._sent.get((sender, client_id))
+    def find(self, key: SendKey) -> Sent | None:
+        return self._sent.get(key)
 
-    def note(self, sender: UserId, client_id: ClientId, sent: Sent) -> None:
+    def note(self, key: SendKey, sent: Sent) -> None:
         kept = self._sent
-        kept[(sender, client_id)] = sent
+        kept[key] = sent
         if len(kept) > KEPT:
             del kept[next(iter(kept))]

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from actors.envelopes import event_frame, ok_frame
 from actors.mailbox import Envelope
-from actors.recent import RecentSends
+from actors.recent import RecentSends, SendKey
 from actors.rules.conversation import decide_send
 from actors.shapes.conversations import ConversationState, SendMessage
 from actors.shapes.errors import ErrorCode, KithError
@@ -15,7 +15,6 @@ from actors.shapes.times import WallTime, iso
 from actors.shapes.users import Deliver
 
 Outcome = StoredMessage | MessageSent | KithError
-SendKey = tuple[UserId, ClientId]
 
 # What the database told of sends that memory has forgotten: the outcome and the text.
 Known = dict[SendKey, tuple[MessageSent, str]]
@@ -52,7 +51,7 @@ class SendBatch:
 
     def _one(self, command: SendMessage, now: WallTime, new_id: Callable[[], MessageId]) -> Outcome:
         key = (command.sender, command.client_id)
-        sent = self._recent.find(command.sender, command.client_id)
+        sent = self._recent.find(key)
         if sent is None and self._known:
             told = self._known.get(key)
             sent = None if told is None else (told[0], hash(told[1]))
@@ -77,7 +76,7 @@ class SendBatch:
 
     def _knows(self, sender: UserId, client_id: ClientId) -> bool:
         key = (sender, client_id)
-        return self._recent.find(sender, client_id) is not None or key in self._in_batch or key in self._known
+        return self._recent.find(key) is not None or key in self._in_batch or key in self._known
 
     def answer_without_rows(self, envelopes: list[Envelope[Any]]) -> None:
         """Nothing of this batch is new: repeats and refusals only."""
@@ -98,7 +97,7 @@ class SendBatch:
         for envelope, outcome in zip(envelopes, self._outcomes, strict=True):
             if type(outcome) is StoredMessage:
                 sent = outcome_of(outcome)
-                self._recent.note(outcome.sender_id, outcome.client_id, (sent, hash(outcome.text)))
+                self._recent.note((outcome.sender_id, outcome.client_id), (sent, hash(outcome.text)))
                 tell_members(self._delivery(envelope, outcome, sent))
             else:
                 tell_asker(envelope, outcome)

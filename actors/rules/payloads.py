@@ -33,7 +33,7 @@ def id_of(text: str, field: str) -> str:
 
 
 def conversation_of(text: str) -> ConversationId:
-    return ConversationId(id_of(text, "conversation_id"))
+    return ConversationId(canonical(text) or id_of(text, "conversation_id"))
 
 
 def send_command(payload: SendPayload, sender: UserId, origin: Origin | None = None) -> SendMessage:
@@ -45,7 +45,7 @@ def send_command(payload: SendPayload, sender: UserId, origin: Origin | None = N
     check_text(payload.text, TEXT_LIMIT, "text")
     if payload.media_ids:
         raise KithError(ErrorCode.MEDIA_NOT_FOUND, details={"field": "media_ids", "value": payload.media_ids[0]})
-    client_id = ClientId(id_of(payload.client_id, "client_id"))
+    client_id = ClientId(canonical(payload.client_id) or id_of(payload.client_id, "client_id"))
     if payload.after is None and payload.reply_to is None and not payload.mentions:
         return SendMessage(sender, client_id, payload.text, origin)
     return SendMessage(

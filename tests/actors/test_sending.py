@@ -55,7 +55,7 @@ class Round:
 def test_a_decision_tells_and_remembers_nothing() -> None:
     decided = Round(send("1"), send("1"), send("2", sender=EVE))
     assert [answer.told for answer in decided.answers] == [[], [], []]
-    assert decided.recent.find(ANN, ClientId("1")) is None
+    assert decided.recent.find((ANN, ClientId("1"))) is None
     assert decided.batch.after != EMPTY
     assert [m.rev for m in decided.batch.messages] == [2]
 
@@ -120,12 +120,12 @@ def test_a_refused_unit_takes_back_its_rows_and_nothing_else() -> None:
     codes = [getattr(answer.only, "code", "repeat") for answer in done.answers]
     # The conflict is one with a message that is not on disk: nobody can say yet.
     assert codes == ["UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE", "repeat", "CONVERSATION_NOT_FOUND"]
-    assert recent.find(ANN, ClientId("new")) is None
+    assert recent.find((ANN, ClientId("new"))) is None
 
 
 def test_memory_of_sends_is_bounded_and_forgets_the_oldest() -> None:
     recent = Round(*[send(f"{n}") for n in range(KEPT + 5)]).publish().recent
-    found = [recent.find(ANN, ClientId(f"{n}")) is not None for n in range(KEPT + 5)]
+    found = [recent.find((ANN, ClientId(f"{n}"))) is not None for n in range(KEPT + 5)]
     assert found == [False] * 5 + [True] * KEPT
 
 
