@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from actors.conversation import ATTEMPTS
 from actors.ports import Fenced, Poisoned, Receipt
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ConversationId, UserId
+from actors.shapes.messages import StoredMessage
+from storage.memory.tables import ConversationTable
 from tests.actors.small_node import SmallNode, settled, small_node
 from tests.realtime.small_gate import Client, SmallGate
 
@@ -27,7 +30,7 @@ class Seat:
 
     def __init__(self, user: UserId, client: Client) -> None:
         self.user, self.client = user, client
-        self.asked: list[str] = []  # client ids by ref
+        self.asked: list[dict[str, Any]] = []  # payloads by ref
         self.heard: list[Any] = []
         self.lost = False
 
@@ -40,7 +43,7 @@ class Seat:
 
     def ask(self, payload: dict[str, Any]) -> None:
         self.client.say({"type": "message.send", "ref": len(self.asked), "payload": payload})
-        self.asked.append(payload["client_id"])
+        self.asked.append(payload)
 
     @property
     def replies(self) -> list[Any]:
@@ -74,6 +77,8 @@ class Lives:
         self.talk = node.add_direct(*self.people)
         self.seats: list[Seat] = []
         self.said: list[tuple[UserId, str, str]] = []
+        self.fences = 0
+        self.in_order: set[str] = set()  # sends whose `after` was on disk when they were sent
 
     def seat(self, number: int) -> Seat | None:
         there = [seat for seat in self.seats if seat.open]
@@ -107,6 +112,7 @@ class Lives:
                 "poison": Poisoned("22021"),
             }
             self.node.journal.script.append(said[what])
+            self.fences += what == "fence"
         elif what.startswith("crash"):
             self.crash(what, number)
         elif seat is None:
@@ -123,7 +129,10 @@ class Lives:
         elif what == "conflict":
             self.say(seat, id, "something else")
         elif what == "after":
-            self.say(seat, self.node.new_id(), f"text {len(self.said)}", after=id)
+            fresh = self.node.new_id()
+            if any((m.sender_id, m.client_id) == (seat.user, id) for m in self.table.messages):
+                self.in_order.add(fresh)
+            self.say(seat, fresh, f"text {len(self.said)}", after=id)
         else:
             assert what == "lose"
             seat.listen()
@@ -150,8 +159,12 @@ class Lives:
             if not seat.lost:
                 seat.listen()
 
+    @property
+    def table(self) -> ConversationTable:
+        return self.node.tables.conversations[self.talk]
+
     def check(self) -> None:
-        table = self.node.tables.conversations[self.talk]
+        table = self.table
         stored = {(m.sender_id, m.client_id): m for m in table.messages}
         assert len(stored) == len(table.messages)
         assert [m.seq for m in table.messages] == list(range(1, len(stored) + 1))
@@ -160,11 +173,8 @@ class Lives:
             seat.check_replies()
             seat.check_revisions(self.talk, table.rev)
             for frame in seat.replies:
-                row = stored.get((seat.user, seat.asked[frame["ref"]]))
-                if frame["type"] == "ok":
-                    assert row is not None
-                    said = frame["payload"]
-                    assert (said["message_id"], said["seq"], said["rev"]) == (row.id, row.seq, row.rev)
+                asked = seat.asked[frame["ref"]]
+                self.check_reply(frame, asked, stored.get((seat.user, asked["client_id"])))
         told_as_new = Counter(
             frame["payload"]["rev"]
             for seat in self.seats
@@ -174,6 +184,23 @@ class Lives:
         assert all(count == 1 for count in told_as_new.values())
         if all(seat.open for seat in self.seats):
             assert told_as_new.keys() == {m.rev for m in table.messages}
+
+    def check_reply(self, frame: Any, asked: dict[str, Any], row: StoredMessage | None) -> None:
+        if frame["type"] == "ok":
+            assert row is not None
+            said = frame["payload"]
+            assert (said["message_id"], said["seq"], said["rev"]) == (row.id, row.seq, row.rev)
+            assert asked["text"] == row.text
+            return
+        code = frame["error"]["code"]
+        assert code in {"UNAVAILABLE", "TRY_AGAIN", "INVALID_PAYLOAD", "OUT_OF_ORDER", "IDEMPOTENCY_CONFLICT"}
+        if code == "IDEMPOTENCY_CONFLICT":
+            assert row is not None
+            assert asked["text"] != row.text
+        if code == "TRY_AGAIN":
+            assert self.fences >= ATTEMPTS
+        if code == "OUT_OF_ORDER":
+            assert asked["client_id"] not in self.in_order
 
 
 steps = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 11)), min_size=10, max_size=60)
