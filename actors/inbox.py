@@ -16,13 +16,8 @@ class Inbox:
     def __init__(self) -> None:
         self._counts: dict[ConversationId, tuple[int, int]] | None = None  # made when somebody asks for counts
 
-    @property
-    def counts_anything(self) -> bool:
-        """False until somebody asks: then there is nothing to note."""
-        return self._counts is not None
-
     def note(self, conversation: ConversationId, seq: int, *, own: bool) -> None:
-        """A message was committed."""
+        """A message was committed; on the way of every message, so it does nothing for counts nobody asked for."""
         counts = self._counts
         if counts is None:
             return

@@ -100,7 +100,7 @@ class UserActor:
                 await self._handle(envelope)
 
     def _deliver(self, event: Deliver) -> None:
-        if event.seq and self._inbox.counts_anything:
+        if event.seq:  # always, also when there is nothing to count: it is a named step of every message
             self._inbox.note(event.conversation_id, event.seq, own=event.sender == self._activation.id)
         frame, origin = event.frame, event.origin
         for socket in self._attendance.sockets:
