@@ -10,7 +10,8 @@ DEVICES_REMEMBERED: Final = 64  # whose highest attempt is kept after they left
 
 
 class Attendance:
-    """`attempt` rises with each connection of a device: whoever comes with an equal or lower one is late, and goes."""
+    """`attempt` rises with each connection of a device: whoever comes with an equal or lower one is late, and goes.
+    A device that does not count its attempts is taken to be newer than it was before."""
 
     __slots__ = ("_devices", "_sockets")
 
@@ -25,12 +26,13 @@ class Attendance:
     def sockets(self) -> Collection[Socket]:
         return self._sockets.values()
 
-    def join(self, socket: Socket, device_id: str | None, attempt: int, most: int) -> Ending | None:
+    def join(self, socket: Socket, device_id: str | None, attempt: int | None, most: int) -> Ending | None:
         """Enter a connection, ending the one it replaces; or say why it may not."""
         displaced: Socket | None = None
+        highest = -1
         if device_id is not None and self._devices is not None and device_id in self._devices:
             highest, held_by = self._devices[device_id]
-            if attempt <= highest:
+            if attempt is not None and attempt <= highest:
                 return Ending.REPLACED
             displaced = self._sockets.get(held_by)
         if displaced is None and len(self._sockets) >= most:
@@ -40,7 +42,7 @@ class Attendance:
             displaced.end(Ending.REPLACED)
         self._sockets[socket.id] = socket
         if device_id is not None:
-            self._remember(device_id, attempt, socket.id)
+            self._remember(device_id, highest + 1 if attempt is None else attempt, socket.id)
         return None
 
     def _remember(self, device_id: str, attempt: int, socket_id: SocketId) -> None:

@@ -25,3 +25,8 @@ class Gate(Struct, frozen=True):
     epoch: str
     heartbeat: Seconds
     socket_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def shown_heartbeat(self) -> float | int:
+        """25 and not 25.0, for clients whose JSON tells them apart."""
+        return int(self.heartbeat) if self.heartbeat.is_integer() else self.heartbeat

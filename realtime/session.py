@@ -65,7 +65,7 @@ class ConnectedPayload(msgspec.Struct):
     server_time: str
     epoch: str
     unread_notifications: int
-    heartbeat_seconds: float
+    heartbeat_seconds: float | int
     resumed: bool
     cursor: str | None = None
 
@@ -232,7 +232,7 @@ class Session:
     def _say_connected(self, ref: Ref, unread: int) -> None:
         gate = self.gate
         payload = ConnectedPayload(
-            self.user_id, self.login_id, iso(gate.clock.now()), gate.epoch, unread, gate.heartbeat, resumed=False
+            self.user_id, self.login_id, iso(gate.clock.now()), gate.epoch, unread, gate.shown_heartbeat, resumed=False
         )
         self.link.send(Frame(msgspec.json.encode(ConnectedFrame("connected", payload, ref))))
 

@@ -19,7 +19,7 @@ class Nothing(Struct):
 class HelloPayload(Struct):
     token: str | None = None
     device_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    attempt: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    attempt: Annotated[int, Meta(ge=0, le=2**62)] | None = None
     cursor: str | None = None
 
 

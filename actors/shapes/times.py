@@ -13,7 +13,8 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=16)
 def iso(moment: WallTime) -> str:
-    """ISO 8601 in UTC with milliseconds; the second's text is remembered because a node formats thousands a second."""
+    """ISO 8601 in UTC with milliseconds; remembered, because all messages of one turn bear the same millisecond."""
     seconds, millis = divmod(moment, 1000)
     return f"{_second(seconds)}.{millis:03d}Z"

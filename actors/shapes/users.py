@@ -77,7 +77,7 @@ class Socket(Protocol):
 class Connect(Struct, frozen=True):
     socket: Socket
     device_id: str | None
-    attempt: int
+    attempt: int | None  # None: the newest wins
 
 
 class Disconnect(Struct, frozen=True, gc=False):

@@ -93,7 +93,8 @@ class ConversationPart:
         return self._encode(heads).decode(), self._encode(messages).decode()
 
     def weigh(self, unit: ConversationUnit) -> tuple[str, int, int]:
-        size = 200
-        for message in unit.messages:
-            size += 500 + 4 * len(message.text)
-        return unit.id, 1 + len(unit.messages), size
+        messages = unit.messages
+        size = 200 + 500 * len(messages)
+        for message in messages:
+            size += 4 * len(message.text)
+        return unit.id, 1 + len(messages), size

@@ -48,6 +48,16 @@ def test_the_attempt_outlives_its_connection() -> None:
     assert attendance.join(ear(3), "phone", 6, 20) is None
 
 
+def test_a_device_that_does_not_count_is_newer_each_time() -> None:
+    attendance, first, second = Attendance(), ear(1), ear(2)
+    attendance.join(first, "phone", None, 20)
+    assert attendance.join(second, "phone", None, 20) is None
+    assert (ids(attendance), first.ended) == ([2], [Ending.REPLACED])
+    attendance.join(ear(3), "phone", 50, 20)
+    assert attendance.join(ear(4), "phone", None, 20) is None
+    assert attendance.join(ear(5), "phone", 51, 20) is Ending.REPLACED, "the uncounted one was the 51st"
+
+
 def test_a_replacement_is_not_one_too_many() -> None:
     attendance = Attendance()
     attendance.join(ear(1), "phone", 1, 2)
