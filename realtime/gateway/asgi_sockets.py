@@ -4,6 +4,7 @@ true client. Everything else passes."""
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import h11
 from hypercorn.typing import ASGIFramework
 
 from realtime.gateway.doorway import Doorway
@@ -69,7 +70,10 @@ class AsgiSockets:
         if isinstance(answer, Refused):
             await refuse(answer, send)
             return
-        await send({"type": "websocket.accept", "subprotocol": answer.subprotocol, "headers": []})
+        try:
+            await send({"type": "websocket.accept", "subprotocol": answer.subprotocol, "headers": []})
+        except h11.LocalProtocolError:
+            return  # it spoke before it was let in, and hypercorn has answered 400
         await self._side.serve(answer, AsgiPipe(remote, receive, send))
 
 

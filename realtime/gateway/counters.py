@@ -28,6 +28,7 @@ class GatewayCounters:
         self.pings_sent = 0
         self.resets = 0  # sockets we had to reset: a goodbye that was not taken in time
         self.http_write_timeouts = 0  # HTTP clients that stopped reading
+        self.http_violations = 0  # HTTP clients that broke the protocol in ways hypercorn has no answer for
         self.http_shed = 0  # idle HTTP connections ended for somebody with a request
         self.accept_errors: Counter[str] = Counter()  # by errno name
         self.edge_errors = 0  # exceptions out of the edge's own code: bugs, logged, one connection each

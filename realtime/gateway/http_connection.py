@@ -7,10 +7,14 @@ test_an_idle_connection_is_closed, test_stopping_lets_a_request_finish.)
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import trio
+from hypercorn.config import Config
 from hypercorn.events import Closed, Event, Updated
 from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 
 from realtime.gateway.deadlines import NOT_SET, Deadlines
 from realtime.gateway.handed_stream import HandedStream
@@ -25,6 +29,15 @@ class NoIdleTask:
     async def restart(self, _group: Any, _action: Any) -> None: ...
 
     async def stop(self) -> None: ...
+
+
+class HttpService(NamedTuple):
+    """What all connections share."""
+
+    app: AppWrapper
+    config: Config
+    context: WorkerContext
+    state: LifespanState
 
 
 class Idleness:
@@ -46,6 +59,8 @@ class Idleness:
         self._seconds = seconds
         self._all_idle = idle
         self._ending = False
+        self._running = 0
+        self.scope = trio.CancelScope()
 
     @property
     def idle(self) -> bool:
@@ -59,10 +74,26 @@ class Idleness:
             self._deadlines.set(self, self.since + self._seconds)
 
     def end(self) -> None:
-        """A request has come whole."""
+        """A request has come. If the application is not given it, hypercorn has refused it (an upgrade without a key,
+        for one) and forgets to close."""
         self._all_idle.pop(self, None)
         if not self._ending:
+            self._deadlines.set(self, self._clock() + LINGER_SECONDS)
+
+    def started(self) -> None:
+        """The application has been given a request."""
+        self._running += 1
+        if not self._ending:
             self._deadlines.clear(self)
+
+    def answered(self) -> None:
+        """The application is done. Unless hypercorn is ready for another request by and by, it never will be: when an
+        answer cannot be sent it forgets to go on reading, and a client that pipelines and resets would be kept for
+        ever.
+        """
+        self._running -= 1
+        if not (self._running or self.idle or self._ending):
+            self._deadlines.set(self, self._clock() + LINGER_SECONDS)
 
     def finish(self) -> None:
         """The last answer is out: nothing more from us, and little patience for more from the client."""
@@ -74,12 +105,13 @@ class Idleness:
 
     def due(self, _now: float) -> None:
         if self._ending:
-            self._stream.cut()
+            self.stop()
         else:
             self.finish()
 
     def stop(self) -> None:
         self._stream.cut()
+        self.scope.cancel()
 
     def over(self) -> None:
         """The connection is gone."""
@@ -91,24 +123,38 @@ class Idleness:
 class HttpConnection(TCPServer):
     """hypercorn's server for one connection."""
 
-    idleness: Idleness
+    def __init__(self, service: HttpService, stream: HandedStream, idleness: Idleness) -> None:
+        self._idleness = idleness
+        self._application = service.app
+        # hypercorn names its own types; ours have everything that it uses of them.
+        handed: Any = stream
+        watched: Any = self._serve
+        super().__init__(watched, service.config, service.context, ConnectionState(service.state.copy()), handed)
+        self.idle_task = NoIdleTask()  # type: ignore[assignment]  # has the two methods that are called
 
     async def run(self) -> None:
-        self.idle_task = NoIdleTask()  # type: ignore[assignment]  # has the two methods that are called
-        self.idleness.begin()
+        self._idleness.begin()
         try:
-            await super().run()
+            with self._idleness.scope:
+                await super().run()
         finally:
-            self.idleness.over()
+            self._idleness.over()
+
+    async def _serve(self, *arguments: Any) -> None:
+        self._idleness.started()
+        try:
+            await self._application(*arguments)
+        finally:
+            self._idleness.answered()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
             if event.idle:
-                self.idleness.begin()
+                self._idleness.begin()
             else:
-                self.idleness.end()
+                self._idleness.end()
         elif isinstance(event, Closed):
-            self.idleness.finish()
+            self._idleness.finish()
             await self.protocol.handle(Closed())
         else:
             await super().protocol_send(event)

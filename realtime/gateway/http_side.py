@@ -5,18 +5,20 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import h11
 import trio
+import wsproto.utilities
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+from hypercorn.typing import ASGIFramework, LifespanState
 
 from realtime.gateway.arrival import Arrival
 from realtime.gateway.deadlines import Deadlines
 from realtime.gateway.doorway import Doorway
 from realtime.gateway.handed_stream import HandedStream, face_of
-from realtime.gateway.http_connection import HttpConnection, Idleness
+from realtime.gateway.http_connection import HttpConnection, HttpService, Idleness
 from realtime.gateway.wakeup import WakeUp
 from realtime.wire.frames import MESSAGE_LIMIT_BYTES
 
@@ -118,13 +120,13 @@ class HttpSide:
         """One connection, until it ends."""
         idleness = Idleness(stream, self._deadlines, self._clock, self._options.http_keep_alive_seconds, self._idle)
         self._connections[stream] = idleness
-        # hypercorn names the types of its own streams; ours has everything that it uses of them.
-        handed: Any = stream
-        connection = HttpConnection(self._app, self._config, self._context, ConnectionState(self._state.copy()), handed)
-        connection.idleness = idleness
+        service = HttpService(self._app, self._config, self._context, self._state)
         try:
-            await connection.run()
-        except Exception:
+            await HttpConnection(service, stream, idleness).run()
+        except* (h11.ProtocolError, wsproto.utilities.ProtocolError):
+            # hypercorn answers some broken requests twice and trips over the second answer: the client's fault.
+            self._counters.http_violations += 1
+        except* Exception:
             # One connection's failure must not end the nursery, that is, all others.
             _log.exception("an HTTP connection failed")
         finally:

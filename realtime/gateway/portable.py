@@ -59,9 +59,10 @@ class Portable:
         try:
             async with trio.SocketStream(sock) as stream:
                 await self._admit(stream)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it went away, at whatever point
-        except Exception:
+        except* Exception:
+            self._doorway.counters.edge_errors += 1
             # One connection's failure must not end the nursery, that is, all others.
             _log.exception("a connection failed")
 

@@ -96,7 +96,10 @@ class TrioWebsocketPipe:
             max_message_size=MESSAGE_LIMIT_BYTES,
             receive_buffer_size=_RECV_BYTES,
         )
-        self._connection = await request.accept(subprotocol=subprotocol)
+        try:
+            self._connection = await request.accept(subprotocol=subprotocol)
+        except ConnectionClosed:
+            return  # it went away while it was let in
         self._stream.connection = self._connection
         self._stream.accepted.set()
 

@@ -79,6 +79,18 @@ async def test_a_refusal_has_its_body(served: Served) -> None:
     assert await client.body(answer) == b'{"error":{}}'
 
 
+async def test_a_bad_upgrade_is_closed(served: Served, mock_clock: MockClock) -> None:
+    """hypercorn answers it with `Connection: close`, and forgets to."""
+    client = await kept_alive(served)
+    await client.raw(b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    assert (await client.answer()).status == 400
+    await wait_all_tasks_blocked()
+    mock_clock.jump(2.1)
+    assert await client.rest() == b""
+    await client.aclose()
+    await served.until(lambda: served.counters.connections == 0)
+
+
 async def test_other_paths_are_the_applications(served: Served) -> None:
     client = await kept_alive(served)
     assert (await client.upgrade("/elsewhere")).status in (403, 404)

@@ -243,6 +243,24 @@ async def test_nobody_else_may_name_a_client(served: Served) -> None:
     assert msgspec.json.decode(body) == {"client": "127.0.0.1", "scheme": "http"}
 
 
+async def test_a_client_that_pipelines_and_resets_leaves_nothing(
+    served: Served, web: Web, mock_clock: MockClock
+) -> None:
+    """hypercorn reads on when its first answer is out, and forgets to when that answer cannot be sent: some
+    thousand such clients would have taken every HTTP place for ever."""
+    for _ in range(20):
+        client = await served.connect()
+        await client.raw(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n" * 3)
+        await web.started.wait()
+        await wait_all_tasks_blocked()
+        client.reset()
+    web.go_on.set()
+    for _ in range(4):
+        await wait_all_tasks_blocked()
+        mock_clock.jump(2.1)
+    await served.until(lambda: served.counters.connections == served.counters.http_connections == 0)
+
+
 async def test_stopping_lets_a_request_finish(served: Served, web: Web) -> None:
     busy, idle = await served.connect(), await served.connect()
     assert (await get(idle, "/who"))[0] == 200
