@@ -4,9 +4,10 @@ Crossing between trio and asyncio costs up to a millisecond of CPU, so every met
 takes a whole coroutine to the other side.
 """
 
+import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
@@ -14,7 +15,8 @@ import outcome
 import trio
 import trio_asyncio
 
-from storage.database_errors import DatabaseAwayError, RowRefusedError, StatementFailedError
+from storage.database_errors import DatabaseAwayError, DatabaseError, RowRefusedError, StatementFailedError
+from storage.direct_line import DirectLine, LineLostError, Refusal
 
 T = TypeVar("T")
 ValueT = TypeVar("ValueT", str, int, float, bool, bytes)
@@ -65,15 +67,20 @@ class _QuietConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg carr
         return ""
 
 
+def _refused(state: str, constraint: str | None, text: str) -> DatabaseError:
+    """A server's error by fault."""
+    if state[:2] in ("22", "23"):
+        return RowRefusedError(state, constraint)
+    if state[:2] == "08" or state in ("57P01", "57P02", "57P03", "53300"):
+        return DatabaseAwayError(f"the server ended the connection ({state})")
+    return StatementFailedError(state, text)
+
+
 def _translated(error: Exception) -> Exception:
     """Tell a driver's error by fault."""
     if isinstance(error, asyncpg.PostgresError):
-        state: str = error.sqlstate or "XX000"
-        if state[:2] in ("22", "23"):
-            return RowRefusedError(state, getattr(error, "constraint_name", None))
-        if state[:2] == "08" or state in ("57P01", "57P02", "57P03", "53300"):
-            return DatabaseAwayError(f"{type(error).__name__} ({state})")
-        return StatementFailedError(state, str(error.args[0] if error.args else ""))
+        text = str(error.args[0] if error.args else "")
+        return _refused(error.sqlstate or "XX000", getattr(error, "constraint_name", None), text)
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return DatabaseAwayError(f"{type(error).__name__}: {error}")
     return error
@@ -108,9 +115,10 @@ class _Asked:
 
 
 class Dedicated:
-    """One connection that is nobody else's, with its own prepared statements: the journal's.
+    """One connection that is nobody else's, with its own prepared statements: a lane of the journal's.
 
-    It does not reconnect by itself, because only its owner knows what a lost answer means.
+    It does not reconnect by itself, because only its owner knows what a lost answer means. The driver opens it, signs
+    in and prepares; between its own calls it does not read, so that `flush` can use the socket past it.
     """
 
     def __init__(self, loop: Any, url: str) -> None:
@@ -118,6 +126,7 @@ class Dedicated:
         self._url = url
         self._connection: Any = None
         self._prepared: dict[str, Any] = {}
+        self._direct: DirectLine | None = None  # none over TLS, whose bytes only the driver can read
 
     @property
     def connected(self) -> bool:
@@ -131,24 +140,72 @@ class Dedicated:
     async def _connect(self) -> None:
         self._connection = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS, server_settings=_JOURNAL_SESSION)
         _keep_alive(self._connection)
+        transport = self._connection._transport
+        if transport.get_extra_info("ssl_object") is None:
+            # A second descriptor of the same socket: trio's epoll and asyncio's watch one each.
+            self._direct = DirectLine(socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())))
+            transport.pause_reading()
 
     async def fetch(self, make: Callable[..., T], sql: str, values: Sequence[object]) -> list[T]:
         """Run one statement, prepared at its first use; the answer comes after its COMMIT."""
+
+        async def ask() -> list[T]:
+            with self._driver_reads():
+                # asyncpg hands over a result at ReadyForQuery, not at CommandComplete: the implied COMMIT is behind it.
+                return [make(*row) for row in await (await self._prepare(sql)).fetch(*values)]
+
+        self._check()
+        return await _crossing(self._loop, ask)
+
+    async def flush(self, make: Callable[..., T], sql: str, values: Sequence[object]) -> list[T]:
+        """As `fetch`, by the shortest way: for a statement whose values and columns are text or numbers, none of them
+        NULL."""
+        self._check()
+        if self._direct is None:
+            return await self.fetch(make, sql, values)
+        if sql not in self._prepared:
+            await _crossing(self._loop, self._prepare_for_flush, sql)
+        try:
+            answer = await self._direct.execute(self._prepared[sql].get_name(), values)
+        except LineLostError as error:
+            self.terminate()
+            raise DatabaseAwayError(str(error)) from None
+        if isinstance(answer, Refusal):
+            raise _refused(*answer)
+        return [make(*row) for row in answer]
+
+    def _check(self) -> None:
         if not self.connected:
             raise DatabaseAwayError("not connected")
 
-        async def ask() -> list[T]:
-            statement = self._prepared.get(sql)
-            if statement is None:
-                statement = self._prepared[sql] = await self._connection.prepare(sql)
-            # asyncpg hands over a result at ReadyForQuery, not at CommandComplete: the implied COMMIT is behind it.
-            return [make(*row) for row in await statement.fetch(*values)]
+    async def _prepare_for_flush(self, sql: str) -> None:
+        with self._driver_reads():
+            await self._prepare(sql)
 
-        return await _crossing(self._loop, ask)
+    async def _prepare(self, sql: str) -> Any:
+        statement = self._prepared.get(sql)
+        if statement is None:
+            statement = self._prepared[sql] = await self._connection.prepare(sql)
+        return statement
+
+    @contextmanager
+    def _driver_reads(self) -> Iterator[None]:
+        """For as long as the driver waits for an answer it reads; on the asyncio side only."""
+        transport = self._connection._transport
+        if self._direct is not None:
+            transport.resume_reading()
+        try:
+            yield
+        finally:
+            if self._direct is not None and not transport.is_closing():
+                transport.pause_reading()
 
     def terminate(self) -> None:
         """Drop it without a word to the server."""
         self._prepared.clear()
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
         if self._connection is not None:
             connection, self._connection = self._connection, None
             if not connection.is_closed():

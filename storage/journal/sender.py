@@ -54,7 +54,7 @@ class Sender:
             try:
                 if not self._line.connected:
                     await self._line.connect()
-                lost = await self._line.fetch(Lost, flush.sql, flush.values)
+                lost = await self._line.flush(Lost, flush.sql, flush.values)
                 self.troubled = False
                 return Written(lost)
             except RowRefusedError as error:

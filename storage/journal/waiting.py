@@ -26,7 +26,7 @@ class JournalBounds(Struct, frozen=True):
 
 
 BOUNDS: Final = JournalBounds()
-RELEASED_PER_TURN: Final = 64
+RELEASED_PER_TURN: Final = 32
 
 Result = outcome.Value[Receipt] | outcome.Error
 

@@ -161,13 +161,13 @@ async def test_a_retry_waits_for_the_attempt_that_is_still_under_way(cut: Cut) -
 async def test_a_journal_that_retries_by_hope_would_be_caught(cut: Cut, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant repeats its flush under a new number, so that no receipt can prove the first attempt."""
     talk = await begin_dialogue(cut.world)
-    fetch, numbers = Dedicated.fetch, itertools.count(1_000)
+    flush, numbers = Dedicated.flush, itertools.count(1_000)
 
     async def hope(line: Dedicated, make: Any, sql: str, values: Any) -> Any:
         renumbered = (*values[:2], next(numbers), *values[3:]) if "receipt as" in sql else values
-        return await fetch(line, make, sql, renumbered)
+        return await flush(line, make, sql, renumbered)
 
-    monkeypatch.setattr(Dedicated, "fetch", hope)
+    monkeypatch.setattr(Dedicated, "flush", hope)
     cut.once(Fault.AFTER)
     assert await talk.say("one") == Fenced()  # and yet it is stored
     assert await cut.world.stored(talk.id) == [(1, 2, "one")]
