@@ -11,6 +11,7 @@ from realtime.wire.handshake import (
     find_head,
     judge_upgrade,
     plain_answer,
+    read_fields,
     switching_protocols,
     wants_websocket,
 )
@@ -151,3 +152,20 @@ def test_an_answer_that_is_no_http_has_status_zero() -> None:
     answer = client_answer(b"SSH-2.0-x\r\n\r\n")
     assert answer is not None
     assert answer.status == 0
+
+
+@pytest.mark.parametrize("value", [b"a" + b" " * 16_000 + b"a", b" " * 16_000 + b"\x01"])
+def test_a_head_full_of_blanks_is_read_in_one_go(value: bytes) -> None:
+    """A pattern that also took the blanks off needed cubic time: one head of 16 KiB stopped the node for minutes."""
+    read = read_fields([b"X: " + value])
+    assert isinstance(read, BadUpgrade) if value.endswith(b"\x01") else read == {b"x": value}
+
+
+def test_some_empty_lines_before_a_request_are_skipped_and_more_are_no_request() -> None:
+    good = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    found = find_head(b"\r\n" * 4 + good)
+    assert found is not None
+    assert found.method == b"GET"
+    refused = find_head(b"\r\n" * 6 + good)
+    assert refused is not None
+    assert refused.method == b""
