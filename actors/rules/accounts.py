@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
+from actors.rules.texts import composed
 from actors.shapes.errors import ErrorCode, KithError, invalid
 from actors.shapes.ids import UserId
 from actors.shapes.users import BIO_LIMIT, NAME_LIMIT, UpdateProfile
@@ -30,7 +31,7 @@ _SHOWN: Final = 100
 
 def check_email(email: str) -> str:
     """The e-mail as it is kept: as given, in NFC. Raises INVALID_EMAIL."""
-    kept = unicodedata.normalize("NFC", email)
+    kept = composed(email)
     local, at, domain = kept.rpartition("@")
     labels = domain.split(".")
     fits = (
@@ -51,7 +52,7 @@ def check_email(email: str) -> str:
 
 def email_key(email: str) -> str:
     """Two e-mails with the same key are the same account's."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email).casefold())
+    return composed(composed(email).casefold())
 
 
 def check_username(username: str) -> str:
@@ -82,7 +83,7 @@ def username_variants(username: str, id: UserId) -> tuple[str, ...]:
 
 def check_password(password: str) -> str:
     """The password as it is hashed: in NFC, because keyboards differ in how they compose. Raises WEAK_PASSWORD."""
-    kept = unicodedata.normalize("NFC", password)
+    kept = composed(password)
     if len(kept) < PASSWORD_SHORTEST or len(kept.encode()) > PASSWORD_LONGEST_BYTES:
         raise KithError(ErrorCode.WEAK_PASSWORD, details={"field": "password"})
     return kept
@@ -104,7 +105,7 @@ def check_profile(changes: UpdateProfile) -> UpdateProfile:
 def _text(text: str | None, limit: int, field: str) -> str | None:
     if text is None:
         return None
-    kept = unicodedata.normalize("NFC", text).strip()
+    kept = composed(text).strip()
     if len(kept) > limit:
         raise KithError(
             ErrorCode.CONTENT_TOO_LONG, f"`{field}` has at most {limit:,} characters", details={"field": field}

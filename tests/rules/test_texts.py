@@ -1,12 +1,14 @@
 """What a text may be: counted as people count after NFC, never empty, never with a character that cannot be stored."""
 
+import sys
 import unicodedata
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.rules.texts import check_text
+from actors.rules.texts import check_text, composed
 from actors.shapes.errors import ErrorCode, KithError
 
 COMPOSED = "\u00e9"
@@ -60,3 +62,25 @@ def test_the_short_cut_decides_like_the_definition(text: str, limit: int) -> Non
     else:
         expected = ErrorCode.INVALID_PAYLOAD if "\x00" in text else None
     assert verdict(text, limit) == expected
+
+
+@pytest.mark.parametrize(
+    "pair", ["\u0301\u0316", "\u0f73\u0f73", "\U0001e8d0\u0301"], ids=["greek", "tibetan", "mende"]
+)
+def test_endless_marks_cost_no_more_than_other_text(pair: str) -> None:
+    """Sorting them is quadratic: 250,000 in one request stopped the node for minutes, before anybody had signed in."""
+    begun = process_time()
+    assert composed("a" + pair * 125_000) == "a" + pair * 125_000
+    assert verdict("a" + pair * 125_000, limit=8_000) is ErrorCode.CONTENT_TOO_LONG
+    assert process_time() - begun < 1.0
+
+
+def test_a_run_of_thirty_marks_is_still_composed() -> None:
+    assert composed("e" + "\u0301" * 30) == "\u00e9" + "\u0301" * 29
+    assert composed("e" + "\u0316\u0301" * 15) == unicodedata.normalize("NFC", "e" + "\u0316\u0301" * 15)
+
+
+def test_every_mark_there_is_counts_as_one() -> None:
+    marks = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(c)]
+    assert len(marks) > 900
+    assert all(composed("e" + mark * 200) == "e" + mark * 200 for mark in marks)
