@@ -101,6 +101,11 @@ class WebApp(QuartTrio):
     async def _handled(self, call: Call) -> Answer:
         request = call.request
         self._check_head(request)
+        if _framed_twice(request):
+            # A proxy that goes by the length takes the chunks' rest for another request, and we would answer it. Nothing
+            # behind this head is believed: the connection ends.
+            error = KithError(ErrorCode.INVALID_PAYLOAD, "Send Content-Length or Transfer-Encoding, not both")
+            return failed(error, call.request_id, call.now)._replace(headers=(("Connection", "close"),))
         method = "GET" if request.method == "HEAD" else request.method
         try:
             call.route, call.params = self.routes.find(method, request.path)
@@ -142,6 +147,10 @@ class WebApp(QuartTrio):
         response = self.response_class(body, status=answer.status)
         response.headers = WerkzeugHeaders(list(headers.items()))
         return response
+
+
+def _framed_twice(request: Request) -> bool:
+    return "Transfer-Encoding" in request.headers and "Content-Length" in request.headers
 
 
 def _label(call: Call) -> str:

@@ -207,3 +207,21 @@ async def test_what_is_no_http_is_answered_by_the_server_and_harms_nobody(server
     line = await server.line()
     await line.send("GET /readyz HTTP/1.1\nHost: x\n\n")
     assert (await line.answer())[0] == 200
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+async def test_a_request_with_two_lengths_is_refused_and_nothing_behind_it_is_read(
+    server: Server, person: Person, earlier: int
+) -> None:
+    """The server's parser takes the chunks and is silent about the length, by which a proxy may have gone."""
+    line = await server.line()
+    for _ in range(earlier):
+        await line.send("GET /readyz HTTP/1.1\nHost: x\n\n")
+        assert (await line.answer())[0] == 200
+    head = f"POST /auth/logout HTTP/1.1\nHost: x\nAuthorization: Bearer {person.token}\nContent-Length: 5\n"
+    smuggled = f"GET /users/me HTTP/1.1\nHost: x\nAuthorization: Bearer {person.token}\n\n"
+    await line.send(head + "Transfer-Encoding: chunked\n\n0\n\n" + smuggled)
+    status, headers, body = await line.answer()
+    assert (status, headers["connection"]) == (400, "close")
+    assert b"INVALID_PAYLOAD" in body
+    assert await line.is_closed()
