@@ -24,7 +24,7 @@ class Durability(Struct, frozen=True):
 
     fsync: bool
     full_page_writes: bool
-    synchronous_commit: str  # the server's default; the journal sets its own to `on`
+    synchronous_commit: str  # of our own sessions, which set it to `on` whatever the server's default is
     synchronous_standby_names: str
     server_version: int
     standby: bool

@@ -30,13 +30,20 @@ _SESSION: Final = {
     "jit": "off",
     "idle_in_transaction_session_timeout": "10s",  # an open transaction would hold back every cursor
 }
-_JOURNAL_SESSION: Final = _SESSION | {
-    "application_name": "kith journal",
-    "synchronous_commit": "on",  # promise 1 does not depend on what the server's file says
-    # Planned once, and never by reading a whole table, not even when it was empty at that moment.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-}
+# Promise 1 does not depend on what the server's file says. Accounts write through the pool: with the server's `off` a
+# crash would take back a registration, and worse, a revocation that was acknowledged.
+_ON_DISK: Final = {"synchronous_commit": "on"}
+_POOL_SESSION: Final = _SESSION | _ON_DISK
+_JOURNAL_SESSION: Final = (
+    _SESSION
+    | _ON_DISK
+    | {
+        "application_name": "kith journal",
+        # Planned once, and never by reading a whole table, not even when it was empty at that moment.
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+    }
+)
 # Servers before 17 do not know it, and would refuse the connection if it came with the greeting.
 _TRANSACTION_TIMEOUT: Final = (
     "select set_config(name, '30s', false) from pg_settings where name = 'transaction_timeout'"
@@ -303,7 +310,7 @@ async def open_postgres(url: str, connections: int = 4) -> AsyncIterator[Postgre
             max_size=connections,
             timeout=CONNECT_SECONDS,
             connection_class=_QuietConnection,
-            server_settings=_SESSION,
+            server_settings=_POOL_SESSION,
             init=_prepare_session,
         )
 

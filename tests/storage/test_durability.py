@@ -42,7 +42,9 @@ async def test_a_server_without_fsync_is_refused(careless: str) -> None:
             await check_durability(postgres)
         found = await check_durability(postgres, unsafe=True)
         assert len(found.problems) == 2
-        # Whatever the server's file says, the journal's own commits wait for the disk.
+        # Whatever the server's file says, our own commits wait for the disk: accounts' in the pool, and the journal's.
+        assert found.synchronous_commit == "on"
+        assert await postgres.run(lambda asked: asked.fetchval(str, "show synchronous_commit")) == "on"
         line = postgres.dedicated()
         await line.connect()
         assert await line.fetch(str, "select current_setting('synchronous_commit')", ()) == ["on"]
