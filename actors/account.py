@@ -56,7 +56,8 @@ class AccountDesk:
             raise KithError(ErrorCode.USER_NOT_FOUND)
         match command:
             case OpenLogin():
-                return AccountAnswer(state, await self._store.open_login(self._writer, self._id, command.login))
+                account = await self._store.open_login(self._writer, self._id, command.login, command.checked)
+                return AccountAnswer(state, account)
             case RotateLogin():
                 return await self._rotate(state, command)
             case CloseLogins():

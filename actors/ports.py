@@ -208,7 +208,9 @@ class AccountStore(Protocol):
         """Raises KithError EMAIL_TAKEN or USERNAME_TAKEN."""
         ...
 
-    async def open_login(self, token: WriteToken, id: UserId, login: NewLogin) -> Account: ...
+    async def open_login(self, token: WriteToken, id: UserId, login: NewLogin, checked: str | None = None) -> Account:
+        """Raises KithError INVALID_CREDENTIALS when `checked` is not the hash of the password any more."""
+        ...
 
     async def rotate_login(self, token: WriteToken, id: UserId, command: RotateLogin) -> Account | None:
         """None: the token was spent before, or the login is revoked or over; the caller revokes the family."""
@@ -221,7 +223,7 @@ class AccountStore(Protocol):
         ...
 
     async def change_password(self, token: WriteToken, id: UserId, command: ChangePassword) -> list[LoginId]:
-        """Set it and revoke every other login; say which ones."""
+        """Set it and revoke every other login; say which ones. Raises as `open_login`."""
         ...
 
 

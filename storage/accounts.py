@@ -92,8 +92,14 @@ update sessions set revoked_at = to_timestamp($2::bigint / 1000.0::float8)
         or $5::bool and revoked_at = to_timestamp($2::bigint / 1000.0::float8))
 returning id::text
 """
+# The password was checked before, without a lock and up to seconds ago. Changed meanwhile, it opens nothing any more:
+# the login it opened would outlive the revocation that came with the change. `for share` waits for a change under way.
+_STILL: Final = "select id::text from users where id = $1 and password_hash = $2 and status = 'active' for share"
+# $2 also: a repetition after a lost answer finds what it wrote itself.
 _SET_PASSWORD: Final = """
-update users set password_hash = $2, updated_at = to_timestamp($3::bigint / 1000.0::float8) where id = $1
+update users set password_hash = $2, updated_at = to_timestamp($3::bigint / 1000.0::float8)
+ where id = $1 and ($4::text is null or password_hash in ($4, $2))
+returning id::text
 """
 
 
@@ -160,8 +166,10 @@ class PostgresAccounts:
 
         return await self._write(token, work)
 
-    async def open_login(self, token: WriteToken, id: UserId, login: NewLogin) -> Account:
+    async def open_login(self, token: WriteToken, id: UserId, login: NewLogin, checked: str | None = None) -> Account:
         async def work(statements: Statements) -> Account:
+            if checked is not None and await statements.fetchval(str, _STILL, id, checked) is None:
+                raise KithError(ErrorCode.INVALID_CREDENTIALS)
             account = await _account(statements, id)
             await statements.execute(_FORGET_TOKENS, id, login.created_at)
             await statements.execute(_FORGET_LOGINS, id, login.created_at)
@@ -198,7 +206,9 @@ class PostgresAccounts:
         now, tried = self._clock.now(), count()
 
         async def work(statements: Statements) -> list[LoginId]:
-            await statements.execute(_SET_PASSWORD, id, command.password_hash, now)
+            values = (id, command.password_hash, now, command.checked)
+            if await statements.fetchval(str, _SET_PASSWORD, *values) is None:
+                raise KithError(ErrorCode.INVALID_CREDENTIALS)
             return await statements.fetch(LoginId, _REVOKE, id, now, None, command.keep, next(tried) > 0)
 
         return await self._write(token, work)

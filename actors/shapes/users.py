@@ -128,7 +128,10 @@ class Register(Struct, frozen=True):
 
 
 class OpenLogin(Struct, frozen=True):
+    """`checked`: the hash that the password was right for. If it was changed meanwhile, the login would outlive it."""
+
     login: NewLogin
+    checked: str | None = None
 
 
 class RotateLogin(Struct, frozen=True):
@@ -148,6 +151,7 @@ class CloseLogins(Struct, frozen=True):
 class ChangePassword(Struct, frozen=True):
     password_hash: str
     keep: LoginId
+    checked: str | None = None  # as in OpenLogin
 
 
 class UpdateProfile(Struct, frozen=True):

@@ -104,7 +104,8 @@ async def login(call: Call) -> Answer:
         raise KithError(ErrorCode.FORBIDDEN, "This account is suspended")
     login, refresh_token = _new_login(call)
     user = found.account.user_id
-    account = await call.services.users.ask(user, OpenLogin(login), call.services.options.ask_timeout)
+    command = OpenLogin(login, checked=found.password_hash)
+    account = await call.services.users.ask(user, command, call.services.options.ask_timeout)
     return Answer(_signed_in(call, account, login.id, refresh_token))
 
 
@@ -145,12 +146,15 @@ async def change_password(call: Call) -> Answer:
     call.pay_by_address(
         Limit.LOGINS
     )  # it answers whether a password is right, so it is a login to whoever stole a token
-    await _check_password(call, body.current_password, await call.services.accounts.credentials_of(call.me))
+    known = await call.services.accounts.credentials_of(call.me)
+    await _check_password(call, body.current_password, known)
+    assert known is not None
     try:
         password = check_password(body.new_password)
     except KithError as weak:
         raise KithError(weak.code, details={"field": "new_password"}) from None
-    command = ChangePassword(await call.services.passwords.hash(password), keep=call.caller.login_id)
+    password_hash = await call.services.passwords.hash(password)
+    command = ChangePassword(password_hash, call.caller.login_id, checked=known.password_hash)
     ended = await call.services.users.ask(call.me, command, call.services.options.ask_timeout)
     return Answer(EndedSessions(len(ended)))
 

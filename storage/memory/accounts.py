@@ -68,8 +68,9 @@ class MemoryAccounts:
                 return await self.open_login(token, id, command.login)
         raise KithError(ErrorCode.USERNAME_TAKEN, details={"field": "username"})
 
-    async def open_login(self, token: WriteToken, id: UserId, login: NewLogin) -> Account:
+    async def open_login(self, token: WriteToken, id: UserId, login: NewLogin, checked: str | None = None) -> Account:
         _check(token)
+        self._check_still(id, checked)
         account = await self._account(id)
         self._logins.setdefault(login.id, LoginRow(id, login, login.created_at))
         return account
@@ -99,8 +100,13 @@ class MemoryAccounts:
 
     async def change_password(self, token: WriteToken, id: UserId, command: ChangePassword) -> list[LoginId]:
         _check(token)
+        self._check_still(id, command.checked)
         self._hashes[id] = command.password_hash
         return await self.close_logins(token, id, None, command.keep)
+
+    def _check_still(self, id: UserId, checked: str | None) -> None:
+        if checked is not None and self._hashes.get(id) != checked:
+            raise KithError(ErrorCode.INVALID_CREDENTIALS)
 
     async def _account(self, id: UserId) -> Account:
         found = await self.credentials_of(id)

@@ -210,6 +210,22 @@ async def test_a_new_password_ends_every_other_login(store: AccountStore, clock:
     assert [view.id for view in await store.logins(id)] == [kept.id]
 
 
+async def test_a_password_that_was_changed_meanwhile_opens_nothing(store: AccountStore, clock: HandClock) -> None:
+    """Who knows the old password keeps a login under way: it must not come in behind the change that shuts him out."""
+    id = user_id()
+    command = registration(clock, "a@example.org")
+    await store.register(TOKEN, id, command)
+    old, new = command.password_hash, "$argon2id$new"
+    assert (await store.open_login(TOKEN, id, login_of(clock), old)).user_id == id
+    clock.seconds = 10
+    await store.change_password(TOKEN, id, ChangePassword(new, command.login.id, checked=old))
+    assert await code_of(store.open_login(TOKEN, id, login_of(clock), old)) is ErrorCode.INVALID_CREDENTIALS
+    stolen = ChangePassword("$argon2id$stolen", command.login.id, checked=old)
+    assert await code_of(store.change_password(TOKEN, id, stolen)) is ErrorCode.INVALID_CREDENTIALS
+    assert [view.id for view in await store.logins(id)] == [command.login.id]
+    assert (await store.open_login(TOKEN, id, login_of(clock), new)).user_id == id
+
+
 async def test_only_a_living_actor_writes(store: AccountStore, clock: HandClock) -> None:
     dead = ActorToken()
     dead.valid = False
@@ -283,7 +299,8 @@ async def test_a_lost_answer_to_commit_is_found_again(postgres: Postgres, clock:
     await store.open_login(TOKEN, id, another)
     assert len(await store.logins(id)) == 2
     network.lose = 1
-    assert await store.change_password(TOKEN, id, ChangePassword("$new", another.id)) == [login.id]
+    change = ChangePassword("$new", another.id, checked=command.password_hash)
+    assert await store.change_password(TOKEN, id, change) == [login.id]
     network.lose = 1
     clock.seconds = 10
     assert await store.close_logins(TOKEN, id, None, None) == [another.id]
