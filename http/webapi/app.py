@@ -102,8 +102,8 @@ class WebApp(QuartTrio):
         request = call.request
         self._check_head(request)
         if _framed_twice(request):
-            # A proxy that goes by the length takes the chunks' rest for another request, and we would answer it. Nothing
-            # behind this head is believed: the connection ends.
+            # A proxy that goes by the length sees another end of this request than h11, which goes by the chunks: what
+            # follows could be anybody's. Nothing behind this head is believed, the connection ends.
             error = KithError(ErrorCode.INVALID_PAYLOAD, "Send Content-Length or Transfer-Encoding, not both")
             return failed(error, call.request_id, call.now)._replace(headers=(("Connection", "close"),))
         method = "GET" if request.method == "HEAD" else request.method
