@@ -40,7 +40,7 @@ class Clock(Protocol):
 
 
 class Asker(Protocol):
-    """Who waits for the outcome of a command. Exactly one of the two is called, once; neither blocks nor raises."""
+    """Who waits for the outcome of a command. One of the two is called, once; neither blocks nor raises."""
 
     def answer(self, value: object) -> None: ...
 
@@ -63,7 +63,7 @@ class WriteToken(Protocol):
 
 
 class ConversationUnit(Struct, frozen=True, gc=False):
-    """All rows of one conversation's batch: a compare-and-set of its head, and its new messages (seq and rev rising)."""
+    """All rows of one conversation's batch: a compare-and-set of its head, and its new messages, seq and rev rising."""
 
     id: ConversationId
     old_rev: int
@@ -100,19 +100,19 @@ class Fenced(Struct, frozen=True):
 
 
 class Repeats(Struct, frozen=True):
-    """Some of these client ids are stored already; nothing of the unit was written. Answer them and decide the rest anew."""
+    """Some of these client ids are stored; nothing of the unit was written. Answer them, decide the rest anew."""
 
     found: dict[tuple[UserId, ClientId], tuple[MessageSent, str]]  # with the stored text, to tell a conflict
 
 
 class Poisoned(Struct, frozen=True):
-    """The database refuses a row of this unit (SQLSTATE classes 22, 23 or an encoding error); nothing of it was written."""
+    """The database refuses a row of this unit (SQLSTATE 22, 23 or an encoding error); nothing of it was written."""
 
     sqlstate: str
 
 
 class Taken(Struct, frozen=True):
-    """A birth that met a constraint of normal life: the pair's conversation exists (its id), or a username does (None)."""
+    """It met a constraint of normal life: the pair's conversation exists (its id), or a username does (None)."""
 
     by: ConversationId | None
 
@@ -246,7 +246,7 @@ class Health(Protocol):
 
 
 class Revocations(Protocol):
-    """Logins revoked within the life of an access token: a token of one of them is refused though its signature holds."""
+    """Logins revoked within the life of an access token: its signature holds, and it is refused all the same."""
 
     def add(self, logins: Iterable[LoginId]) -> None: ...
 

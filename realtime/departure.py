@@ -30,5 +30,5 @@ async def say_goodbye(gateway: Gateway, within: Seconds) -> None:
     """All of them within this time, so many at a time that the last ones are told before it is over."""
     batches = max(1, int(within / BATCH_SECONDS))
     size = max(100, gateway.counters.websockets // batches + 1)
-    while gateway.going_away(going_away, size) > 0:
+    while gateway.going_away(going_away, size) > 0:  # noqa: ASYNC110 - paced on purpose, nothing is waited for
         await trio.sleep(BATCH_SECONDS)

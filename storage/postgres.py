@@ -4,6 +4,7 @@ Crossing between trio and asyncio costs up to a millisecond of CPU, so every met
 takes a whole coroutine to the other side.
 """
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -231,21 +232,21 @@ class Postgres:
         return Dedicated(self._loop, self._url)
 
     async def fetch(self, make: Callable[..., T], sql: str, *values: object) -> list[T]:
-        rows = await _crossing(self._loop, self._pool.fetch, sql, *values)
+        rows = await _crossing(self._loop, _left_alone, self._pool.fetch, sql, *values)
         return [make(*row) for row in rows]
 
     async def fetchrow(self, make: Callable[..., T], sql: str, *values: object) -> T | None:
-        row = await _crossing(self._loop, self._pool.fetchrow, sql, *values)
+        row = await _crossing(self._loop, _left_alone, self._pool.fetchrow, sql, *values)
         return None if row is None else make(*row)
 
     async def fetchval(self, kind: type[ValueT], sql: str, *values: object) -> ValueT | None:
-        value = await _crossing(self._loop, self._pool.fetchval, sql, *values)
+        value = await _crossing(self._loop, _left_alone, self._pool.fetchval, sql, *values)
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"the statement gave {type(value).__name__}, not {kind.__name__}")
         return value
 
     async def execute(self, sql: str, *values: object) -> str:
-        status: str = await _crossing(self._loop, self._pool.execute, sql, *values)
+        status: str = await _crossing(self._loop, _left_alone, self._pool.execute, sql, *values)
         return status
 
     async def run(self, work: Work[T]) -> T:
@@ -255,7 +256,7 @@ class Postgres:
             async with self._pool.acquire() as connection:
                 return await work(_Asked(connection))
 
-        return await _crossing(self._loop, run)
+        return await _crossing(self._loop, _left_alone, run)
 
     async def transaction(self, work: Work[T]) -> T:
         """Run `work` in one transaction, wholly on the asyncio side: it must not await anything of trio's.
@@ -267,7 +268,7 @@ class Postgres:
             async with self._pool.acquire() as connection, connection.transaction():
                 return await work(_Asked(connection))
 
-        return await _crossing(self._loop, run)
+        return await _crossing(self._loop, _left_alone, run)
 
 
 async def _crossing(loop: Any, work: Callable[..., Awaitable[T]], *values: object) -> T:
@@ -281,6 +282,33 @@ async def _crossing(loop: Any, work: Callable[..., Awaitable[T]], *values: objec
         # No cause: the driver's error may quote a row.
         raise _translated(error) from None
     return result
+
+
+# What was cancelled and is not over yet; the event loop itself holds its tasks only weakly.
+_abandoned: Final[set["asyncio.Task[Any]"]] = set()
+
+
+async def _left_alone(work: Callable[..., Awaitable[T]], *values: object) -> T:
+    """Have a cancellation wait for nobody.
+
+    asyncpg tells the server of it, and gives the connection back only when that was answered: with a server that is
+    frozen (a stalled disk, a paused machine) no deadline around a read ended, not even that of the health check. So the
+    work is cancelled, and ends by itself whenever the server or the kernel's patience does.
+    """
+    task = asyncio.ensure_future(work(*values))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        _abandoned.add(task)
+        task.add_done_callback(_let_go)
+        task.cancel()
+        raise
+
+
+def _let_go(task: "asyncio.Task[Any]") -> None:
+    _abandoned.discard(task)
+    if not task.cancelled():
+        task.exception()  # looked at, or asyncio would complain that nobody did
 
 
 def _keep_alive(connection: Any) -> None:
