@@ -83,6 +83,9 @@ def expose_gateway(metrics: Metrics, counters: GatewayCounters) -> None:
         "resets": "Sockets reset because a goodbye was not taken",
         "http_write_timeouts": "HTTP clients that stopped reading",
         "peer_errors": "Exceptions out of a session (bugs)",
+        "edge_errors": "Exceptions of the edge itself (bugs)",
+        "http_shed": "Idle HTTP connections ended for a newcomer",
+        "http_violations": "HTTP connections ended for breaking the protocol",
     }.items():
         metrics.callback(f"gateway_{name}_total", text, _number(counters, name))
     by_label: dict[str, tuple[str, str, Callable[[], Iterable[tuple[object, float]]]]] = {
