@@ -19,6 +19,7 @@ class JournalNumbers(Protocol):
     fenced: int
     contended: int
     repeated: int
+    taken: int
     poisoned: int
     refused: int
     unanswered: int
@@ -44,6 +45,7 @@ JOURNAL_TEXTS = {
     "fenced": "Batches decided on a revision that was not the newest, and decided again",
     "contended": "Batches whose row another flush held, moved to the next flush",
     "repeated": "Sends that were stored before",
+    "taken": "Births and names that somebody else had",
     "poisoned": "Batches that PostgreSQL cannot store",
     "refused": "Batches turned away because too much waits",
     "unanswered": "Batches that ended with an unknown outcome",
@@ -82,7 +84,10 @@ def expose_gateway(metrics: Metrics, counters: GatewayCounters) -> None:
         "pings_sent": "Pings sent",
         "resets": "Sockets reset because a goodbye was not taken",
         "http_write_timeouts": "HTTP clients that stopped reading",
+        "http_violations": "HTTP clients that broke the protocol",
+        "http_shed": "Idle HTTP connections ended for somebody with a request",
         "peer_errors": "Exceptions out of a session (bugs)",
+        "edge_errors": "Exceptions out of the gateway itself (bugs)",
         "edge_errors": "Exceptions of the edge itself (bugs)",
         "http_shed": "Idle HTTP connections ended for a newcomer",
         "http_violations": "HTTP connections ended for breaking the protocol",
