@@ -76,7 +76,7 @@ EVENTS: Final[Mapping[str, tuple[type[Struct] | None, str]]] = {
     "message.created": (MessageView, "every connection of every member but the sending one"),
     "conversation.created": (ConversationView, "every connection of every member"),
     "lagging": (None, "the connection, before it is closed with 4001"),
-    "going_away": (GoingAway, "every connection of a node that stops, before it is closed with 1001"),
+    "going_away": (GoingAway, "every connection of a node that stops, before it is closed with 4000"),
 }
 
 CLIENT: Final[Mapping[CloseCode, str]] = {
