@@ -9,6 +9,7 @@ from actors.limiter import Limit
 from actors.rules.payloads import id_of, send_command
 from actors.shapes.conversations import ReadHistory
 from actors.shapes.errors import KithError
+from actors.shapes.ids import ClientId, ConversationId, MessageId
 from actors.shapes.messages import HISTORY_LIMIT, MENTIONS_LIMIT, MessagePage, MessageSent, MessageView
 from actors.shapes.payloads import MEDIA_LIMIT, SendPayload
 from webapi.answers import Answer
@@ -33,6 +34,19 @@ class NewMessage(Struct, frozen=True):
     mentions: Annotated[tuple[str, ...], Meta(max_length=MENTIONS_LIMIT)] = ()
 
 
+class SentView(Struct, frozen=True):
+    """The `ok` of `message.send`, and what a caller who named neither would like to know."""
+
+    message_id: MessageId
+    id: MessageId
+    conversation_id: ConversationId
+    client_id: ClientId
+    seq: int
+    rev: int
+    created_at: str
+    duplicate: bool
+
+
 class MessageList(Struct, frozen=True):
     items: list[MessageView]
     next_cursor: str | None
@@ -55,7 +69,17 @@ async def send_message(call: Call) -> Answer:
     command = send_command(payload, call.me)
     options = call.services.options
     sent: MessageSent = await call.services.conversations.ask(call.conversation(), command, options.ask_timeout)
-    return Answer(sent, 200 if sent.duplicate else 201)
+    view = SentView(
+        sent.message_id,
+        sent.message_id,
+        call.conversation(),
+        command.client_id,
+        sent.seq,
+        sent.rev,
+        sent.created_at,
+        sent.duplicate,
+    )
+    return Answer(view, 200 if sent.duplicate else 201)
 
 
 async def list_messages(call: Call) -> Answer:
