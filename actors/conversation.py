@@ -81,6 +81,8 @@ class ConversationActor:
                 await (self._send(batch) if all_sends(batch) else self._sort(batch))
             except KithError as refusal:  # the world's: the database did not answer a reload or a look-up
                 refuse_each(batch, refusal)
+            if self._state is None:  # nothing is behind this address: whoever tries out addresses fills no memory
+                mailbox.stop(StopReason.NEVER_BORN)
         assert mailbox.stop_reason is not None
         return mailbox.stop_reason
 

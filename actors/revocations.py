@@ -2,10 +2,14 @@
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
 from actors.ports import AccountStore, Clock
-from actors.shapes.ids import LoginId
+from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import Seconds, WallTime
+
+# How far back one look goes: longer than any transaction may take from its clock reading to its commit.
+OVERLAP: Final = Seconds(60.0)
 
 
 class RevokedLogins:
@@ -37,4 +41,11 @@ class RevokedLogins:
     async def load(self, store: AccountStore) -> None:
         """At the start: those that were revoked while another process, or the one before this, was serving."""
         since = WallTime(self._clock.now() - round(self._lifetime * 1000))
-        self.add(await store.revoked_since(since))
+        self.add(login for _, login in await store.revoked_since(since))
+
+    async def catch_up(self, store: AccountStore) -> list[tuple[UserId, LoginId]]:
+        """What was revoked lately and is news here: by another node, or in a write whose answer was lost."""
+        since = WallTime(self._clock.now() - round(OVERLAP * 1000))
+        news = [(user, login) for user, login in await store.revoked_since(since) if login not in self]
+        self.add(login for _, login in news)
+        return news

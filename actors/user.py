@@ -21,6 +21,7 @@ from actors.shapes.users import (
     Deliver,
     Disconnect,
     Ending,
+    EndLogins,
     UserCommand,
     UserState,
 )
@@ -123,6 +124,8 @@ class UserActor:
             self._attendance.leave(command.socket_id)
             if not self._attendance:
                 self._world.notes.user_seen(self._activation.id, self._world.clock.now())
+        elif isinstance(command, EndLogins):
+            self._attendance.end_logins(command.logins)
         elif isinstance(command, CountUnread):
             await self._count(envelope, command)
         else:

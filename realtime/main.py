@@ -27,6 +27,7 @@ from actors.shapes.conversations import MemberRenamed
 from actors.shapes.errors import KithError
 from actors.shapes.ids import MessageId, UserId
 from actors.shapes.times import Seconds, iso
+from actors.shapes.users import EndLogins
 from actors.system import ActorSystem
 from actors.tokens import TokenAuthority
 from actors.user import Heads, UserActor, UserWorld
@@ -60,6 +61,7 @@ log = logging.getLogger("kith.node")
 STOP_SECONDS: Final = Seconds(9.0)  # of the ten that whoever asked us to stop waits before he kills
 JOURNAL_LANES: Final = 2
 CLOCK_EVERY: Final = Seconds(10.0)
+REVOCATIONS_EVERY: Final = Seconds(2.0)
 
 
 class Node(Struct, frozen=True):
@@ -102,6 +104,7 @@ async def _live(node: Node, listeners: Sequence[socket.socket], ready: Callable[
         nursery.start_soon(node.core.limiter.run)
         nursery.start_soon(_keep_time, node)
         nursery.start_soon(node.core.notes.run)
+        nursery.start_soon(_watch_revocations, node)
         nursery.start_soon(forget_old_flushes, node.core.postgres)
         await nursery.start(node.gateway.serve, listeners)
         _settle_memory()
@@ -163,6 +166,15 @@ class Core(Struct, frozen=True):
     revocations: RevokedLogins
     limiter: Limiter
     notes: SoftWrites
+
+
+async def _watch_revocations(node: Node) -> None:
+    """A login revoked on another node ends here within seconds, and so does one whose revocation got no answer."""
+    while True:
+        await trio.sleep(REVOCATIONS_EVERY)
+        with contextlib.suppress(KithError):  # the database is away: the next look goes back as far
+            for user, login in await node.core.revocations.catch_up(node.core.accounts):
+                node.population.users.must_tell(user, EndLogins((login,)))
 
 
 async def assemble(settings: Settings, postgres: Postgres) -> Node:

@@ -254,6 +254,8 @@ class Session:
         try:
             command = COMMANDS.get(head.type)
             if command is None:
+                # Refusing costs as much as a read, so it is paid like one: nobody keeps a core busy with nonsense.
+                self.gate.limiter.take(Limit.REQUESTS, self.user_id, self.limits).check()
                 raise KithError(ErrorCode.UNKNOWN_TYPE, details={"type": head.type[:100]})
             command.run(self, head)
         except MALFORMED as problem:

@@ -38,7 +38,9 @@ select id::text, user_agent, address, (extract(epoch from created_at) * 1000)::b
  where user_id = $1 and revoked_at is null and expires_at > to_timestamp($2::bigint / 1000.0::float8)
  order by last_used_at desc, id
 """
-_REVOKED: Final = "select id::text from sessions where revoked_at >= to_timestamp($1::bigint / 1000.0::float8)"
+_REVOKED: Final = """
+select user_id::text, id::text from sessions where revoked_at >= to_timestamp($1::bigint / 1000.0::float8)
+"""
 
 _INSERT_USER: Final = """
 insert into users (id, email, email_key, username, username_key, password_hash, rev, created_at, updated_at)
@@ -139,8 +141,8 @@ class PostgresAccounts:
     async def logins(self, id: UserId) -> list[LoginView]:
         return [row.view() for row in await self._postgres.fetch(_LoginRow, _LOGINS, id, self._clock.now())]
 
-    async def revoked_since(self, moment: WallTime) -> list[LoginId]:
-        return await self._postgres.fetch(LoginId, _REVOKED, moment)
+    async def revoked_since(self, moment: WallTime) -> list[tuple[UserId, LoginId]]:
+        return await self._postgres.fetch(_owner, _REVOKED, moment)
 
     # -- writes -------------------------------------------------------------------------------------------------------
 

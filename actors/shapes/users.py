@@ -84,6 +84,12 @@ class Disconnect(Struct, frozen=True, gc=False):
     socket_id: SocketId
 
 
+class EndLogins(Struct, frozen=True):
+    """These logins were revoked elsewhere: close their connections."""
+
+    logins: tuple[LoginId, ...]
+
+
 class Deliver(Struct, frozen=True, gc=False):
     """A durable event on its way to every connection of one user; the connection that caused it gets `ok` instead."""
 
@@ -163,7 +169,7 @@ class UpdateProfile(Struct, frozen=True):
 
 
 AccountCommand = Register | OpenLogin | RotateLogin | CloseLogins | ChangePassword | UpdateProfile
-UserCommand = Connect | Disconnect | Deliver | CountUnread | AccountCommand
+UserCommand = Connect | Disconnect | EndLogins | Deliver | CountUnread | AccountCommand
 
 
 class Account(Struct, frozen=True):

@@ -50,8 +50,12 @@ class MemoryAccounts:
         rows = sorted(self._live(id), key=lambda row: (-row.last_used_at, row.login.id))
         return [_view(row) for row in rows]
 
-    async def revoked_since(self, moment: WallTime) -> list[LoginId]:
-        return [id for id, row in self._logins.items() if row.revoked_at is not None and row.revoked_at >= moment]
+    async def revoked_since(self, moment: WallTime) -> list[tuple[UserId, LoginId]]:
+        return [
+            (row.user_id, id)
+            for id, row in self._logins.items()
+            if row.revoked_at is not None and row.revoked_at >= moment
+        ]
 
     async def register(self, token: WriteToken, id: UserId, command: Register) -> Account:
         _check(token)

@@ -530,3 +530,21 @@ async def test_everything_it_writes_carries_its_own_token(autojump_clock: object
         await node.ask(ConversationId(node.new_id()), CreateDirect(pair.ann, node.add_user("eve"), "standard"))
         assert [type(unit) for unit in node.journal.appended] == [ConversationUnit, BirthUnit]
         assert node.journal.tokens[0].actor == f"conversation/{pair.talk}"
+
+
+async def test_an_address_without_a_conversation_keeps_no_actor(autojump_clock: object) -> None:
+    """Whoever tries out addresses would otherwise hold one actor in memory for each."""
+    async with small_node() as node:
+        ann = node.add_user("ann")
+        for _ in range(2):
+            nowhere = ConversationId(node.new_id())
+            answers = [
+                *node.tell(nowhere, node.send_command(ann, "anybody?")),
+                *node.tell(nowhere, ReadRange(ann, 0, 9)),
+            ]
+            await settled()
+            assert [code(answer.only) for answer in answers] == [ErrorCode.CONVERSATION_NOT_FOUND] * 2
+            assert not node.conversations.is_awake(nowhere)
+            (again,) = node.tell(nowhere, ReadRange(ann, 0, 9))
+            await settled()
+            assert code(again.only) is ErrorCode.CONVERSATION_NOT_FOUND

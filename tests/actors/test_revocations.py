@@ -57,3 +57,17 @@ async def test_a_start_learns_what_was_revoked_lately_and_not_what_no_token_can_
     revoked = RevokedLogins(clock, Seconds(900))
     await revoked.load(store)
     assert [LoginId(name) in revoked for name in "12"] == [False, True]
+
+
+async def test_what_was_revoked_elsewhere_is_news_once() -> None:
+    clock = HandClock()
+    tables = MemoryTables()
+    store, revoked = MemoryAccounts(tables, clock), RevokedLogins(clock, Seconds(900))
+    login = NewLogin(ONE, b"hash", None, None, clock.now(), WallTime(clock.now() + 900_000))
+    user = UserId("0190aaaa-0000-7000-8000-000000000001")
+    await store.register(ActorToken(), user, Register("a@example.org", "anna", True, "hashed", login))
+    assert await revoked.catch_up(store) == []
+    await store.close_logins(ActorToken(), user, None, None)
+    assert await revoked.catch_up(store) == [(user, ONE)]
+    assert ONE in revoked
+    assert await revoked.catch_up(store) == []

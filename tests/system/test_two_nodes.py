@@ -91,3 +91,16 @@ async def test_a_paused_node_writes_nothing_old_when_it_wakes(start_node: StartN
         await trio.sleep(0.5)
         over.set()
     judge(told, database_url)
+
+
+async def test_a_login_revoked_on_one_node_ends_on_the_other(start_node: StartNode) -> None:
+    first = await start_node(**WITHOUT_LIMITS, KITH_NODE="one")
+    second = await start_node(**WITHOUT_LIMITS, KITH_NODE="two")
+    anna = await register(first, "anna")
+    async with phone_of(Person(second, anna.answer)) as phone:
+        async with anna.http() as http:
+            assert (await http.post("/auth/logout")).status_code == 204
+        await phone.until(lambda: phone.closed is not None, "the close")
+        assert phone.closed == 4503
+    async with second.http(anna.token) as http:
+        assert (await http.get("/users/me")).status_code == 401
