@@ -129,6 +129,20 @@ async def test_load_machines_of_exempt_nets_are_never_stopped(clock: HandClock) 
         assert code(answer) == "429 RATE_LIMIT_EXCEEDED"
 
 
+async def test_a_suspended_users_token_opens_nothing_from_an_exempt_net_either(clock: HandClock) -> None:
+    limits = LimiterOptions(exempt_nets=("10.9.0.0/16",))
+    async with open_node(memory_stores(clock), clock, limits) as node, node.client(address="10.9.0.1") as client:
+        body = {"email": "a@example.org", "password": PASSWORD}
+        told = (await client.post("/auth/register", json=body)).json()
+        async with node.client(told["access_token"], address="10.9.0.1") as caller:
+            for _ in range(101):
+                assert (await caller.get("/users/me")).status_code == 200  # still exempt from the limit of a hundred
+            assert node.tables is not None
+            node.tables.users[told["user_id"]].status = "suspended"
+            node.clock.seconds += 61
+            assert code(await caller.get("/users/me")) == "401 INVALID_TOKEN"
+
+
 async def test_the_address_behind_a_proxy_is_what_the_gateway_says(node: Node) -> None:
     """All lines of X-Forwarded-For are handed over: a proxy may add its own below what the client made up."""
     node.services.limiter.bucket(Limit.UNAUTHENTICATED, "made up,10.3.3.3").tokens = 0
