@@ -2,6 +2,9 @@
 -- and the pages keep room, so that every such update stays HOT (with an index on a last-changed column the time per
 -- message rose by 75 %). `rev` is the revision of the last change of anything in the conversation, `own_rev` that of its
 -- own fields (name, description, key epoch).
+-- `created_by` has no foreign key. It would look up and lock the creator's row for each birth, and at the statement's
+-- end, when the flush holds the rows of the users whose profiles it changes: two flushes, each with a profile of the
+-- other's creator, waited for each other in a circle until PostgreSQL broke one of them off.
 
 create table conversations (
     id              uuid primary key,
@@ -19,7 +22,7 @@ create table conversations (
     changed_xid     xid8        not null default pg_current_xact_id(),
     direct_low      uuid,
     direct_high     uuid,
-    created_by      uuid        not null references users (id),
+    created_by      uuid        not null,
     created_at      timestamptz not null default now(),
     updated_at      timestamptz not null default now(),
     check ((type = 'direct') = (direct_low is not null and direct_high is not null)),
