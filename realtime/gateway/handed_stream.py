@@ -44,6 +44,8 @@ def face_of(sock: socket.socket | trio.socket.SocketType, remote: str) -> Socket
 class HandedStream(trio.abc.HalfCloseableStream):
     """What hypercorn or trio-websocket reads from and writes to."""
 
+    secure = False
+
     def __init__(
         self,
         stream: "trio.SocketStream | trio.SSLStream[HandedStream]",
@@ -114,14 +116,6 @@ class HandedStream(trio.abc.HalfCloseableStream):
 
 
 class TlsHandedStream(HandedStream):
-    """The same above TLS: hypercorn takes a stream with these attributes for a TLS stream, so the scheme is https."""
+    """The same above TLS, so the scheme is https."""
 
-    async def do_handshake(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def selected_alpn_protocol(self) -> str:
-        return "http/1.1"
-
-    @property
-    def transport_stream(self) -> "TlsHandedStream":
-        return self
+    secure = True

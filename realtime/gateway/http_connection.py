@@ -12,23 +12,18 @@ from typing import Any, NamedTuple
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, Updated
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
+from hypercorn.utils import parse_socket_addr
 
 from realtime.gateway.deadlines import NOT_SET, Deadlines
 from realtime.gateway.handed_stream import HandedStream
+from realtime.gateway.http1 import Http1
 
 # How long a connection that was told to end may go on sending before it is closed under its hands.
 LINGER_SECONDS = 2.0
-
-
-class NoIdleTask:
-    """Stands where hypercorn keeps its idle timer."""
-
-    async def restart(self, _group: Any, _action: Any) -> None: ...
-
-    async def stop(self) -> None: ...
 
 
 class HttpService(NamedTuple):
@@ -126,19 +121,36 @@ class HttpConnection(TCPServer):
     def __init__(self, service: HttpService, stream: HandedStream, idleness: Idleness) -> None:
         self._idleness = idleness
         self._application = service.app
+        self._face = stream.socket
+        self._secure = stream.secure
         # hypercorn names its own types; ours have everything that it uses of them.
         handed: Any = stream
         watched: Any = self._serve
         super().__init__(watched, service.config, service.context, ConnectionState(service.state.copy()), handed)
-        self.idle_task = NoIdleTask()  # type: ignore[assignment]  # has the two methods that are called
 
     async def run(self) -> None:
         self._idleness.begin()
         try:
             with self._idleness.scope:
-                await super().run()
+                await self._talk()
         finally:
             self._idleness.over()
+
+    async def _talk(self) -> None:
+        """hypercorn's `run` without its choice of protocols."""
+        face = self._face
+        client = parse_socket_addr(face.family, face.getpeername())
+        server = parse_socket_addr(face.family, face.getsockname())
+        try:
+            async with TaskGroup() as group:
+                shared = (self.app, self.config, self.context, group, ConnectionState(self.state))
+                protocol: Any = Http1(*shared, self._secure, client, server, self.protocol_send)
+                self.protocol = protocol
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()
 
     async def _serve(self, *arguments: Any) -> None:
         self._idleness.started()

@@ -28,6 +28,8 @@ class Portable:
         self._side = side
         self._http = http
         self._accepting = trio.CancelScope()
+        if doorway.options.tls is not None:  # whatever the context was made to offer: HTTP/2 is not spoken
+            doorway.options.tls.set_alpn_protocols(["http/1.1"])
 
     async def run(self, listeners: Sequence[socket.socket]) -> None:
         """Accept for ever; connections outlive `stop_accepting` and end with this task."""

@@ -102,6 +102,15 @@ async def test_http_over_tls_behind_a_proxy_header(
         assert said.endswith(b"https 192.0.2.9")
 
 
+async def test_tls_offers_no_http2(contexts: tuple[ssl.SSLContext, ssl.SSLContext], mock_clock: MockClock) -> None:
+    for context in contexts:
+        context.set_alpn_protocols(["h2", "http/1.1"])
+    async with serving(GatewayOptions(tls=contexts[0])) as served:
+        stream = await over_tls(served, contexts[1])
+        await stream.do_handshake()
+        assert stream.selected_alpn_protocol() == "http/1.1"
+
+
 async def test_plain_http_on_the_tls_port(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext], mock_clock: MockClock
 ) -> None:

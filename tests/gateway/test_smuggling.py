@@ -1,0 +1,75 @@
+"""Bytes that a proxy in front of us would understand otherwise: nothing behind them is answered."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from quart_trio import QuartTrio
+from trio.testing import MockClock
+
+from realtime.gateway.options import GatewayOptions
+from realtime.wire.handshake import Answer
+from tests.gateway.harness import Client, Served, serving
+
+PLAIN = b"GET /%s HTTP/1.1\r\nHost: h\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+H2C = (
+    b"GET /h2c HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+)
+
+app = QuartTrio("web")
+
+
+@app.get("/<name>")
+async def hello(name: str) -> str:
+    return name
+
+
+@pytest.fixture
+async def served(transport: str, mock_clock: MockClock) -> AsyncIterator[Served]:
+    async with serving(GatewayOptions(transport=transport), app) as served:
+        yield served
+
+
+async def kept_alive(served: Served) -> Client:
+    client = await served.connect()
+    await client.raw(PLAIN % b"first")
+    assert await client.body(await client.answer()) == b"first"
+    return client
+
+
+async def ended(client: Client) -> Answer:
+    """One answer, and the end of the connection behind it."""
+    answer = await client.answer()
+    assert answer.headers[b"connection"].lower() == b"close"
+    await client.body(answer)
+    assert await client.rest() == b""
+    await client.aclose()
+    return answer
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_upgrade_to_http2_is_ignored(served: Served, later: bool) -> None:
+    """RFC 9110 section 7.8: who does not want to upgrade answers as if it had not been asked."""
+    client = await (kept_alive(served) if later else served.connect())
+    await client.raw(H2C + PLAIN % b"next")
+    for expected in (b"h2c", b"next"):
+        answer = await client.answer()
+        assert (answer.status, await client.body(answer)) == (200, expected)
+
+
+@pytest.mark.parametrize("head", [PREFACE, b"GET / HTTP/2.0\r\n\r\n", b"GET / HTTP/3.0\r\nHost: h\r\n\r\n"])
+@pytest.mark.parametrize("later", [False, True])
+async def test_another_version_of_http_is_refused(served: Served, head: bytes, later: bool) -> None:
+    client = await (kept_alive(served) if later else served.connect())
+    await client.raw(head + SETTINGS + PLAIN % b"smuggled")
+    assert (await ended(client)).status == 505
+    await served.until(lambda: served.counters.connections == 0)
+
+
+async def test_a_preface_behind_a_pipelined_request_is_refused(served: Served) -> None:
+    client = await served.connect()
+    await client.raw(PLAIN % b"first" + PREFACE + SETTINGS)
+    assert await client.body(await client.answer()) == b"first"
+    assert (await ended(client)).status == 505
