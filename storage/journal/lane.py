@@ -97,9 +97,11 @@ class Lane:
         winners = batch
         if written.won is not None:
             won = {(head.kind, head.id) for head in written.won}
-            winners = [waiter for waiter in batch if (PARTS[type(waiter.unit)].kind, waiter.address) in won]
+            # Each unit is asked for once: looking it up among the winners took longer with the square of a flush.
+            proved = [(waiter, (PARTS[type(waiter.unit)].kind, waiter.address) in won) for waiter in batch]
+            winners = [waiter for waiter, did_win in proved if did_win]
             # What the proven attempt did not write was held by others or fenced; the next flush finds out which.
-            self._waiting.put_back(waiter for waiter in batch if waiter not in winners)
+            self._waiting.put_back(waiter for waiter, did_win in proved if not did_win)
         elif written.lost:
             verdicts = {(lost.letter, lost.id): lost.verdict for lost in written.lost}
             found = [verdicts.get((PARTS[type(waiter.unit)].letter, waiter.address)) for waiter in batch]
