@@ -5,6 +5,8 @@ import h11
 from hypercorn.events import Closed, Event
 from hypercorn.protocol.h11 import H11Protocol
 
+from realtime.wire.handshake import tokens
+
 
 class UnservedError(Exception):
     """A request that is refused by its head; nothing behind it is read."""
@@ -29,3 +31,13 @@ class Http1(H11Protocol):
         """Any upgrade but a WebSocket's is ignored, as RFC 9110 allows: the answer is plain HTTP/1.1."""
         if not event.http_version.startswith(b"1."):
             raise UnservedError(505)
+        if event.method.upper() == b"GET" and upgrades_with_body(event):
+            raise UnservedError(400)
+
+
+def upgrades_with_body(request: h11.Request) -> bool:
+    """A proxy that goes by the length passes on as a body what would be read here as frames."""
+    headers = list(request.headers)
+    return any(name == b"upgrade" and b"websocket" in tokens(value) for name, value in headers) and any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers
+    )

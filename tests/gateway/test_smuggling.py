@@ -7,8 +7,8 @@ from quart_trio import QuartTrio
 from trio.testing import MockClock
 
 from realtime.gateway.options import GatewayOptions
-from realtime.wire.handshake import Answer
-from tests.gateway.harness import Client, Served, serving
+from realtime.wire.handshake import Answer, client_request
+from tests.gateway.harness import KEY, Client, Served, serving
 
 PLAIN = b"GET /%s HTTP/1.1\r\nHost: h\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -73,3 +73,28 @@ async def test_a_preface_behind_a_pipelined_request_is_refused(served: Served) -
     await client.raw(PLAIN % b"first" + PREFACE + SETTINGS)
     assert await client.body(await client.answer()) == b"first"
     assert (await ended(client)).status == 505
+
+
+@pytest.mark.parametrize(
+    ("header", "body"), [("Content-Length: 5", b"hello"), ("Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n")]
+)
+@pytest.mark.parametrize("path", ["/ws", "/elsewhere"])
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_upgrade_with_a_body_is_refused_on_a_kept_alive_connection(
+    served: Served, header: str, body: bytes, path: str, together: bool
+) -> None:
+    client = await kept_alive(served)
+    name, _, value = header.partition(": ")
+    head = client_request("h", path, KEY, [(name, value)])
+    await client.raw(head + body + PLAIN % b"smuggled" if together else head)
+    assert (await ended(client)).status == 400
+    assert not served.door.requests, "nobody was asked"
+    await served.until(lambda: served.counters.connections == 0)
+
+
+async def test_an_upgrade_may_say_that_it_has_no_body(served: Served) -> None:
+    client = await kept_alive(served)
+    client.hears_pings = False
+    assert (await client.upgrade("/ws", Content_Length="0")).status == 101
+    await client.send(b"x")
+    assert await client.event() == b"x"
