@@ -8,7 +8,9 @@ from trio.testing import MockClock
 
 from realtime.gateway.options import GatewayOptions
 from realtime.wire.handshake import Answer, client_request
+from tests.clocks import HandClock
 from tests.gateway.harness import KEY, Client, Served, serving
+from tests.webapi.node import memory_stores, open_node
 
 PLAIN = b"GET /%s HTTP/1.1\r\nHost: h\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -98,3 +100,21 @@ async def test_an_upgrade_may_say_that_it_has_no_body(served: Served) -> None:
     assert (await client.upgrade("/ws", Content_Length="0")).status == 101
     await client.send(b"x")
     assert await client.event() == b"x"
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_request_with_two_lengths_is_the_last(transport: str, mock_clock: MockClock, later: bool) -> None:
+    """By the real application, which refuses it, and the real door in front of it."""
+    clock = HandClock()
+    async with (
+        open_node(memory_stores(clock), clock) as node,
+        serving(GatewayOptions(transport=transport), node.app) as served,
+    ):
+        client = await served.connect()
+        if later:
+            await client.raw(PLAIN % b"readyz")
+            assert await client.body(await client.answer()) == b'{"ready":true}'
+        head = b"POST /auth/logout HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await client.raw(head + b"0\r\n\r\n" + PLAIN % b"readyz")
+        assert (await ended(client)).status == 400
+        await served.until(lambda: served.counters.connections == 0)
