@@ -108,7 +108,9 @@ class Edge:
                     try:
                         handler.ready(events)
                     except Exception:
-                        self._failed(handler)
+                        # It may have given the socket to another handler, whose session must be told. Nothing accepts
+                        # within this loop, so the number still means this socket.
+                        self._failed(handlers.get(fd, handler))
                 else:
                     self._listener_ready(fd)
             # After the reads: a descriptor freed in this tick must not be given to a newcomer while its events are

@@ -226,3 +226,23 @@ async def test_a_bug_in_the_edge_costs_one_connection(
     assert served.counters.edge_errors == 1
     await other.send(b"unharmed")
     assert await other.event() == b"unharmed"
+
+
+async def test_a_bug_while_a_newcomer_becomes_a_connection_is_told_to_its_session(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames behind the head are read by the new owner within the newcomer's turn."""
+
+    def fail(_connection: Connection, _data: bytes) -> None:
+        raise RuntimeError("the edge has a bug")
+
+    monkeypatch.setattr(Connection, "_receive", fail)
+    client = await served.connect()
+    await client.raw(client_request("h", "/ws", KEY) + encode(Opcode.TEXT, b"x", mask=MASK))
+    await served.until(lambda: served.counters.edge_errors == 1)
+    session = served.door.sessions[0]
+    await session.until(lambda: session.reasons == [LostReason.STOPPED])
+    await client.rest()
+    counters = served.counters
+    assert (counters.connections, counters.websockets, counters.unauthenticated) == (0, 0, 0)
+    assert len(served.gateway._deadlines) == 0
