@@ -138,7 +138,7 @@ class WebApp(QuartTrio):
             headers["X-RateLimit-Reset"] = str(math.ceil(verdict.reset))
         if len(body) >= self._services.options.gzip_from:
             headers["Vary"] = "Accept-Encoding"
-            if "gzip" in call.request.headers.get("Accept-Encoding", ""):
+            if call.request.accept_encodings.quality("gzip") > 0:  # `gzip;q=0` says no to it
                 body = compressed(body)
                 headers["Content-Encoding"] = "gzip"
         if answer.status != 204:

@@ -175,6 +175,30 @@ async def test_large_answers_are_compressed_for_who_can_read_it(node: Node, anna
     assert "Content-Encoding" not in small.headers
 
 
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("br, GZIP;q=0.001", True),
+        ("*", True),
+        ("*;q=0, gzip", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, br", False),
+        ("*, gzip;q=0", False),
+        ("*;q=0", False),
+        ("notgzip", False),
+        ("gzip;q=much", False),
+        ("", False),
+    ],
+)
+async def test_gzip_is_for_who_takes_it(node: Node, anna: Person, ben: Person, accepted: str, packed: bool) -> None:
+    chat = await anna.chat_with(ben)
+    await anna.say(chat, "x" * 8_000)
+    answer = await anna.client.get(f"/conversations/{chat}/messages", headers={"Accept-Encoding": accepted})
+    assert ("Content-Encoding" in answer.headers) is packed
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert "x" * 8_000 in answer.text
+
+
 async def test_answers_are_nobody_elses(node: Node, anna: Person) -> None:
     answer = await anna.client.get("/users/me")
     assert answer.headers["Cache-Control"] == "no-store"
