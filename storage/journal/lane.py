@@ -39,7 +39,7 @@ class Lane:
         self._clock = clock
         self._waiting = waiting
         self.counters, self._observe = watched
-        self._sender = Sender(line, self.counters)
+        self._sender = Sender(line, self.counters, clock)
         self.in_flight: Sequence[Waiter] = ()
 
     @property
@@ -72,13 +72,13 @@ class Lane:
         with trio.move_on_after(min(_SHORTEST_PAUSE * 2 ** min(rounds, 10), _LONGEST_PAUSE)):
             await self._waiting.arrival()
 
-    async def _settle(self, batch: Sequence[Waiter]) -> None:
+    async def _settle(self, batch: Sequence[Waiter], suspected: str | None = None) -> None:
         """Flush these; afterwards each is decided or waits again."""
         began = perf_counter()
         waited = self._clock.monotonic() - batch[0].since
         try:
             flush = flush_of(self._identity, [waiter.unit for waiter in batch])
-            written = await self._sender.send(flush)
+            written = await self._sender.send(flush, suspected)
         except RowPassedOverError:
             await self._answer_repeats(batch)
         except RowRefusedError as error:
@@ -171,8 +171,9 @@ class Lane:
         """Halve by units until the one that cannot be stored stands alone; the others are written on the way."""
         if len(batch) > 1:
             middle = len(batch) // 2
-            await self._settle(batch[:middle])
-            await self._settle(batch[middle:])
+            for half in (batch[:middle], batch[middle:]):
+                # Nobody waits for repeats on the way down; a unit that stands alone has them all before it is blamed.
+                await self._settle(half, error.sqlstate if len(half) > 1 else None)
             return
         if error.constraint == "users_username_key":
             self.counters.taken += 1
