@@ -23,6 +23,8 @@ T = TypeVar("T")
 ValueT = TypeVar("ValueT", str, int, float, bool, bytes)
 
 CONNECT_SECONDS: Final = 10.0
+# For what is no transaction. A table that is locked, or a server that is frozen, must not stop whoever reads for good.
+ANSWER_SECONDS: Final = 10.0
 # A dead peer is noticed though nothing is being sent to it; without this a flush could wait for hours.
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 _SESSION: Final = {
@@ -45,10 +47,11 @@ _JOURNAL_SESSION: Final = (
         "enable_seqscan": "off",
     }
 )
-# Servers before 17 do not know it, and would refuse the connection if it came with the greeting.
-_TRANSACTION_TIMEOUT: Final = (
-    "select set_config(name, '30s', false) from pg_settings where name = 'transaction_timeout'"
-)
+# Servers before 17 do not know the first, and would refuse the connection if it came with the greeting; there at least
+# no lock is waited for without an end. The server ends transactions, not we: only then is it known what became of them.
+_SERVERS_LIMITS: Final = """
+select case when current_setting('server_version_num')::int >= 170000
+            then set_config('transaction_timeout', '30s', false) else set_config('lock_timeout', '10s', false) end"""
 
 
 class Statements(Protocol):
@@ -221,7 +224,7 @@ class Dedicated:
 
 
 class Postgres:
-    """A small pool for reads and for transactions of their own."""
+    """A small pool for reads, which end within ANSWER_SECONDS or in DatabaseAwayError, and for transactions."""
 
     def __init__(self, loop: Any, url: str, pool: Any) -> None:
         self._loop = loop
@@ -232,21 +235,21 @@ class Postgres:
         return Dedicated(self._loop, self._url)
 
     async def fetch(self, make: Callable[..., T], sql: str, *values: object) -> list[T]:
-        rows = await _crossing(self._loop, _left_alone, self._pool.fetch, sql, *values)
+        rows = await _in_time(self._loop, self._pool.fetch, sql, *values)
         return [make(*row) for row in rows]
 
     async def fetchrow(self, make: Callable[..., T], sql: str, *values: object) -> T | None:
-        row = await _crossing(self._loop, _left_alone, self._pool.fetchrow, sql, *values)
+        row = await _in_time(self._loop, self._pool.fetchrow, sql, *values)
         return None if row is None else make(*row)
 
     async def fetchval(self, kind: type[ValueT], sql: str, *values: object) -> ValueT | None:
-        value = await _crossing(self._loop, _left_alone, self._pool.fetchval, sql, *values)
+        value = await _in_time(self._loop, self._pool.fetchval, sql, *values)
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"the statement gave {type(value).__name__}, not {kind.__name__}")
         return value
 
     async def execute(self, sql: str, *values: object) -> str:
-        status: str = await _crossing(self._loop, _left_alone, self._pool.execute, sql, *values)
+        status: str = await _in_time(self._loop, self._pool.execute, sql, *values)
         return status
 
     async def run(self, work: Work[T]) -> T:
@@ -256,7 +259,7 @@ class Postgres:
             async with self._pool.acquire() as connection:
                 return await work(_Asked(connection))
 
-        return await _crossing(self._loop, _left_alone, run)
+        return await _in_time(self._loop, run)
 
     async def transaction(self, work: Work[T]) -> T:
         """Run `work` in one transaction, wholly on the asyncio side: it must not await anything of trio's.
@@ -282,6 +285,12 @@ async def _crossing(loop: Any, work: Callable[..., Awaitable[T]], *values: objec
         # No cause: the driver's error may quote a row.
         raise _translated(error) from None
     return result
+
+
+async def _in_time(loop: Any, work: Callable[..., Awaitable[T]], *values: object) -> T:
+    with trio.move_on_after(ANSWER_SECONDS):
+        return await _crossing(loop, _left_alone, work, *values)
+    raise DatabaseAwayError(f"PostgreSQL did not answer a statement of the pool's within {ANSWER_SECONDS:g} s")
 
 
 # What was cancelled and is not over yet; the event loop itself holds its tasks only weakly.
@@ -324,7 +333,7 @@ def _keep_alive(connection: Any) -> None:
 
 async def _prepare_session(connection: Any) -> None:
     _keep_alive(connection)
-    await connection.execute(_TRANSACTION_TIMEOUT)
+    await connection.execute(_SERVERS_LIMITS)
 
 
 @asynccontextmanager
