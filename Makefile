@@ -21,7 +21,8 @@ done; \
 echo "Kith needs Python 3.11 or newer, and neither python3.11 nor a python3 that new is on the PATH." >&2; exit 1
 endef
 
-# exec: the server takes the shell's place, so a signal to make reaches it and its exit code is its own.
+# exec: the server takes the shell's place. Ctrl-C reaches it as one of the terminal's group and TERM through make;
+# make reports a signal of its own (130, 143), `.venv/bin/kith serve` the server's exit code.
 run: install
 	@exec .venv/bin/kith serve $(ARGS)
 

@@ -23,7 +23,7 @@ from actors.ports import (
     Repeats,
     Taken,
 )
-from actors.recent import RecentSends, SendKey
+from actors.recent import RecentSends
 from actors.recital import Library, recite
 from actors.sending import Known, SendBatch
 from actors.shapes.conversations import (
@@ -105,11 +105,12 @@ class ConversationActor:
         """Decide, persist, publish. A fenced batch is decided again on fresh state; nobody hears of lost attempts."""
         world = self._world
         known: Known = {}
+        quotes: set[MessageId] = set()
         for attempt in range(ATTEMPTS):
             before = self._state
-            batch = SendBatch(before, self._recent, known)
+            batch = SendBatch(before, self._recent, known, quotes)
             batch.decide(envelopes, world.clock.now(), world.new_id)
-            if batch.refused and await self._look_up(batch.in_doubt(), known):
+            if batch.refused and await self._look_up(batch, known, quotes):
                 continue
             if before is None or batch.after is None or not batch.messages:
                 batch.answer_without_rows(envelopes)
@@ -136,14 +137,19 @@ class ConversationActor:
                 self._state = await self._activation.reload()
         refuse_each(envelopes, KithError(ErrorCode.TRY_AGAIN, retry_after=0.5))
 
-    async def _look_up(self, keys: list[SendKey], known: Known) -> bool:
+    async def _look_up(self, batch: SendBatch, known: Known, quotes: set[MessageId]) -> bool:
         """Before somebody is refused the database is asked: memory forgets, and a repeat must hear its first outcome.
 
-        Also about conversations that do not exist: a stranger must not tell by the time whether there is one.
+        Also about conversations that do not exist: a stranger must not tell by the time whether there is one. True:
+        something was found, decide anew.
         """
-        found = await self._world.store.sent_before(self._activation.id, keys) if keys else {}
+        store, here = self._world.store, self._activation.id
+        keys = batch.in_doubt()
+        found = await store.sent_before(here, keys) if keys else {}
         known.update(found)
-        return bool(found)
+        quoted = {id for id in batch.unknown_quotes() if await store.where_is(id) == here}
+        quotes.update(quoted)
+        return bool(found or quoted)
 
     async def _find_the_guilty(self, envelopes: list[Envelope[Any]]) -> None:
         """The database refuses a row of this batch: one command per flush shows whose it is."""

@@ -1,6 +1,6 @@
 """The sends of one drain: what each becomes, and after the commit, what its asker and every member is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from actors.envelopes import event_frame, ok_frame
@@ -25,14 +25,17 @@ CONFLICT: Final = "This client_id was used for another message"
 class SendBatch:
     """Idempotency is looked at first, before membership, blocks and body: an author always gets the first outcome."""
 
-    __slots__ = ("_in_batch", "_known", "_outcomes", "_recent", "after", "messages", "refused")
+    __slots__ = ("_in_batch", "_known", "_outcomes", "_quotes", "_recent", "after", "messages", "refused")
 
-    def __init__(self, state: ConversationState | None, recent: RecentSends, known: Known) -> None:
+    def __init__(
+        self, state: ConversationState | None, recent: RecentSends, known: Known, quotes: Collection[MessageId] = ()
+    ) -> None:
         self.after = state  # the state once this batch is committed
         self.messages: list[StoredMessage] = []
         self.refused: list[SendMessage] = []
         self._recent = recent
         self._known = known
+        self._quotes = quotes  # messages that were asked for and found to be of this conversation
         self._in_batch: dict[SendKey, StoredMessage] = {}
         self._outcomes: list[Outcome] = []
 
@@ -48,6 +51,11 @@ class SendBatch:
         keys = [(command.sender, command.client_id) for command in self.refused]
         keys += [(command.sender, command.after) for command in self.refused if command.after is not None]
         return [key for key in dict.fromkeys(keys) if key not in self._known]
+
+    def unknown_quotes(self) -> list[MessageId]:
+        """What refused sends reply to and nobody has looked for yet."""
+        asked = [command.reply_to for command in self.refused if command.reply_to is not None]
+        return [id for id in dict.fromkeys(asked) if id not in self._quotes]
 
     def _one(self, command: SendMessage, now: WallTime, new_id: Callable[[], MessageId]) -> Outcome:
         key = (command.sender, command.client_id)
@@ -69,6 +77,8 @@ class SendBatch:
         decided = decide_send(self.after, command, now, new_id())
         if isinstance(decided, KithError):
             return decided
+        if command.reply_to is not None and command.reply_to not in self._quotes:  # after access: strangers get no hint
+            return KithError(ErrorCode.MESSAGE_NOT_FOUND, details={"field": "reply_to", "value": command.reply_to})
         self.after, message = decided
         self.messages.append(message)
         self._in_batch[key] = message

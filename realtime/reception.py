@@ -54,7 +54,6 @@ class FrontDoor:
             "timestamp": iso(self._gate.clock.now()),
         }
         headers = (
-            ("content-type", "application/json"),
             ("www-authenticate", "Bearer"),
             ("x-request-id", request_id),
         )

@@ -190,12 +190,13 @@ class Session:
             self._join(HelloPayload(), None)
             self.text(payload)
         else:
-            self._turn_away(CloseCode.INVALID_TOKEN, head.ref, KithError(ErrorCode.MISSING_AUTH_HEADER))
+            error = KithError(ErrorCode.MISSING_AUTH_HEADER, "Say `hello` with a token first")
+            self._turn_away(CloseCode.INVALID_TOKEN, head.ref, error)
 
     def _check_token(self, token: str | None, ref: Ref) -> Claims | None:
         try:
             if token is None:
-                raise KithError(ErrorCode.INVALID_TOKEN)
+                raise KithError(ErrorCode.INVALID_TOKEN, "`hello` needs a token")
             claims = self.gate.tokens.verify(token, self.gate.clock.now())
         except KithError as error:
             expired = error.code is ErrorCode.TOKEN_EXPIRED

@@ -147,7 +147,7 @@ async def change_password(call: Call) -> Answer:
         Limit.LOGINS
     )  # it answers whether a password is right, so it is a login to whoever stole a token
     known = await call.services.accounts.credentials_of(call.me)
-    await _check_password(call, body.current_password, known)
+    await _check_password(call, body.current_password, known, "The current password is wrong")
     assert known is not None
     try:
         password = check_password(body.new_password)
@@ -167,7 +167,7 @@ def _bearer(call: Call) -> str:
     return token.strip()
 
 
-async def _check_password(call: Call, password: str, credentials: Credentials | None) -> None:
+async def _check_password(call: Call, password: str, credentials: Credentials | None, wrong: str | None = None) -> None:
     known = None if credentials is None else credentials.password_hash
     if len(password) > PASSWORD_LONGEST_BYTES:
         password = ""  # nobody has it; hashing it would be work for whoever sends a megabyte
@@ -176,7 +176,7 @@ async def _check_password(call: Call, password: str, credentials: Credentials | 
     except KithError:
         kept, known = password[:1], None
     if not await call.services.passwords.verify(kept, known):
-        raise KithError(ErrorCode.INVALID_CREDENTIALS)
+        raise KithError(ErrorCode.INVALID_CREDENTIALS, wrong)
 
 
 def _new_login(call: Call) -> tuple[NewLogin, str]:

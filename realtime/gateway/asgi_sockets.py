@@ -32,10 +32,13 @@ class AsgiSockets:
             await self._app(scope, receive, send)
             return
         scope = self._with_client(scope)
-        if scope["type"] == "websocket" and scope["path"] in self._doorway.options.websocket_paths:
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+        elif scope["path"] in self._doorway.options.websocket_paths:
             await self._serve(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await receive()  # websocket.connect
+            await refuse(self._doorway.no_such_route(), send)
 
     def _with_client(self, scope: Scope) -> Scope:
         """A proxy keeps its connections alive for many clients, so this is decided per request."""

@@ -62,6 +62,10 @@ class Doorway:
         self.counters.refused[reason] += 1
         return self._refusals.refused(status, message, retry_after)
 
+    def no_such_route(self) -> Refused:
+        """An upgrade on a path where no WebSocket is."""
+        return self._refused("no_route", 404, "No such route")
+
     def turn_away(self, turned: Turned) -> bytes:
         """The answer to a head that is no good."""
         self.counters.refused[f"head_{turned.status}"] += 1

@@ -17,7 +17,7 @@ from actors.shapes.conversations import (
     ReadRange,
 )
 from actors.shapes.errors import ErrorCode, KithError
-from actors.shapes.ids import ConversationId, UserId
+from actors.shapes.ids import ConversationId, MessageId, UserId
 from actors.shapes.messages import MessagePage, MessageSent
 from actors.shapes.users import Ending
 from tests.actors.small_node import SmallNode, settled, small_node
@@ -548,3 +548,31 @@ async def test_an_address_without_a_conversation_keeps_no_actor(autojump_clock: 
             (again,) = node.tell(nowhere, ReadRange(ann, 0, 9))
             await settled()
             assert code(again.only) is ErrorCode.CONVERSATION_NOT_FOUND
+
+
+async def test_a_reply_is_to_a_message_of_this_conversation(autojump_clock: object) -> None:
+    async with small_node() as node:
+        pair, eve = Pair(node), node.add_user("eve")
+        elsewhere = node.add_direct(pair.ann, eve)
+        (here,) = node.tell(pair.talk, node.send_command(pair.ann, "here"))
+        (there,) = node.tell(elsewhere, node.send_command(pair.ann, "there"))
+        await settled()
+        nowhere = MessageId(node.new_id())
+        answers = node.tell(
+            pair.talk,
+            node.send_command(pair.bob, "yes", reply_to=here.only.message_id),
+            node.send_command(pair.bob, "to another", reply_to=there.only.message_id),
+            node.send_command(pair.bob, "to nothing", reply_to=nowhere),
+            node.send_command(eve, "a stranger", reply_to=here.only.message_id),
+            node.send_command(eve, "a stranger", reply_to=nowhere),
+        )
+        await settled()
+        assert [
+            answer.only.seq if isinstance(answer.only, MessageSent) else code(answer.only) for answer in answers
+        ] == [
+            2,
+            ErrorCode.MESSAGE_NOT_FOUND,
+            ErrorCode.MESSAGE_NOT_FOUND,
+            ErrorCode.CONVERSATION_NOT_FOUND,
+            ErrorCode.CONVERSATION_NOT_FOUND,
+        ]

@@ -91,9 +91,12 @@ async def test_a_bad_upgrade_is_closed(served: Served, mock_clock: MockClock) ->
     await served.until(lambda: served.counters.connections == 0)
 
 
-async def test_other_paths_are_the_applications(served: Served) -> None:
+async def test_an_upgrade_elsewhere_is_answered_with_the_one_error_body(served: Served) -> None:
+    """Quart's own 404 is a page of HTML."""
     client = await kept_alive(served)
-    assert (await client.upgrade("/elsewhere")).status in (403, 404)
+    answer = await client.upgrade("/elsewhere")
+    assert (answer.status, answer.headers[b"content-type"]) == (404, b"application/json")
+    assert b"ROUTE_NOT_FOUND" in await client.body(answer)
     assert served.door.requests == []
 
 

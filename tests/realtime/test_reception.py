@@ -60,7 +60,6 @@ async def test_a_bad_credential_is_refused_in_plain_http(autojump_clock: object,
     assert body["error"].keys() == {"code", "message", "details"}
     headers = dict(refused.headers)
     assert headers == {
-        "content-type": "application/json",
         "www-authenticate": "Bearer",
         "x-request-id": "req_1",
     }
