@@ -36,8 +36,8 @@ def parts(report: Path) -> list[Part]:
     return [
         Part("format", 5, ("-m", "ruff", "format", "--check", ".")),
         Part("lint", 5, ("-m", "ruff", "check", ".")),
-        Part("types", 60, ("-m", "mypy")),
-        Part("tests", 270, ("-m", "coverage", "run", "-m", "pytest", f"--junitxml={report}", "--durations=10")),
+        Part("types", 20, ("-m", "mypy")),
+        Part("tests", 310, ("-m", "coverage", "run", "-m", "pytest", f"--junitxml={report}", "--durations=10")),
         Part("coverage", 20, ("-m", "coverage", "report", f"--fail-under={LEAST_COVERED_PERCENT}")),
     ]
 
