@@ -162,6 +162,7 @@ class Mailbox(Generic[C]):
         try:
             self.reflex(command)
         except Exception:
+            log.exception("passing on failed, the actor itself tries again")
             return False
         self.touched = True
         return True

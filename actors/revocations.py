@@ -20,6 +20,7 @@ class RevokedLogins:
         self._lifetime = token_lifetime
         self._until: dict[LoginId, Seconds] = {}
         self._order: deque[tuple[Seconds, LoginId]] = deque()
+        self._looked: WallTime | None = None  # when the database was last asked, and answered
 
     def add(self, logins: Iterable[LoginId]) -> None:
         now = self._clock.monotonic()
@@ -40,12 +41,18 @@ class RevokedLogins:
 
     async def load(self, store: AccountStore) -> None:
         """At the start: those that were revoked while another process, or the one before this, was serving."""
-        since = WallTime(self._clock.now() - round(self._lifetime * 1000))
-        self.add(login for _, login in await store.revoked_since(since))
+        await self._look(store, self._lifetime)
 
     async def catch_up(self, store: AccountStore) -> list[tuple[UserId, LoginId]]:
         """What was revoked lately and is news here: by another node, or in a write whose answer was lost."""
-        since = WallTime(self._clock.now() - round(OVERLAP * 1000))
-        news = [(user, login) for user, login in await store.revoked_since(since) if login not in self]
+        return await self._look(store, Seconds(0.0))
+
+    async def _look(self, store: AccountStore, back: Seconds) -> list[tuple[UserId, LoginId]]:
+        """From the last look that was answered, however long ago: the database may have been away for an hour."""
+        began = self._clock.now()
+        last = began if self._looked is None else min(began, self._looked)
+        found = await store.revoked_since(WallTime(last - round((back + OVERLAP) * 1000)))
+        news = [(user, login) for user, login in found if login not in self]
         self.add(login for _, login in news)
+        self._looked = began
         return news

@@ -120,13 +120,13 @@ async def _stop(node: Node) -> None:
     begun = perf_counter()
     node.stopping.set()
     node.gateway.stop_accepting()
-    with trio.move_on_after(STOP_SECONDS * 0.3):
+    with trio.move_on_after(STOP_SECONDS * 0.25):
         await say_goodbye(node.gateway, Seconds(STOP_SECONDS * 0.2))
-    await node.population.system.stop(within=Seconds(STOP_SECONDS * 0.3))
+    await node.population.system.stop(within=Seconds(STOP_SECONDS * 0.25))
     await node.core.journal.aclose(Seconds(STOP_SECONDS * 0.2))
-    with trio.move_on_after(STOP_SECONDS * 0.1), contextlib.suppress(KithError):
+    with trio.move_on_after(STOP_SECONDS * 0.05), contextlib.suppress(KithError):
         await node.core.notes.flush()
-    await node.gateway.aclose(STOP_SECONDS * 0.2)
+    await node.gateway.aclose(STOP_SECONDS * 0.1)
     note_order(node.core.settings.var)
     log.info("stopped", extra={"seconds": round(perf_counter() - begun, 2)})
 

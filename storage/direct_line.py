@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import trio
 
 _CHUNK: Final = 65_536
+_LONGEST_MESSAGE: Final = 1 << 30  # PostgreSQL's own limit of a value
 _HEADER: Final = struct.Struct("!cI")
 _EXECUTE_AND_SYNC: Final = b"E\x00\x00\x00\x09\x00\x00\x00\x00\x00S\x00\x00\x00\x04"
 # Bind complete, and what a server may say at any time: parameter status, notice, notification.
@@ -42,11 +43,16 @@ class DirectLine:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._buffer = bytearray()  # what the server said behind an answer
+        self._between = True  # no answer is owed: one that was given up would be taken for the next statement's
         sock.setblocking(False)
 
     async def execute(self, statement: str, values: Sequence[object]) -> Rows | Refusal:
         """Raises LineLostError; the caller then drops the connection. The answer is read to its end: the implied COMMIT
-        is behind it."""
+        is behind it. After a cancellation the line is lost, too."""
+        if not self._between:
+            raise LineLostError("the answer to an earlier statement was given up")
+        self._between = False
         try:
             await self._send(_bind(statement, [str(value).encode() for value in values]) + _EXECUTE_AND_SYNC)
             return await self._answer()
@@ -68,7 +74,7 @@ class DirectLine:
                 await trio.lowlevel.wait_writable(self._sock)
 
     async def _answer(self) -> Rows | Refusal:
-        buffer = bytearray()
+        buffer = self._buffer
         rows: Rows = []
         refusal: Refusal | None = None
         while True:
@@ -81,6 +87,7 @@ class DirectLine:
             while (message := _next(buffer)) is not None:
                 kind, body = message
                 if kind == b"Z":
+                    self._between = True
                     return refusal if refusal is not None else rows
                 if kind == b"D":
                     rows.append(_columns(body))
@@ -105,6 +112,8 @@ def _next(buffer: bytearray) -> tuple[bytes, bytes] | None:
     if len(buffer) < _HEADER.size:
         return None
     kind, length = _HEADER.unpack_from(buffer)
+    if not 4 <= length <= _LONGEST_MESSAGE:
+        raise LineLostError(f"a message of {length} bytes")
     if len(buffer) < length + 1:
         return None
     body = bytes(buffer[_HEADER.size : length + 1])

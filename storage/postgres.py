@@ -172,18 +172,24 @@ class Dedicated:
         """As `fetch`, by the shortest way: for a statement whose values and columns are text or numbers, none of them
         NULL."""
         self._check()
-        if self._direct is None:
+        if not self._goes_direct():
             return await self.fetch(make, sql, values)
         if sql not in self._prepared:
             await _crossing(self._loop, self._prepare_for_flush, sql)
+        direct, statement = self._direct, self._prepared.get(sql)
+        if direct is None or statement is None:  # ended while the driver prepared
+            raise DatabaseAwayError("not connected")
         try:
-            answer = await self._direct.execute(self._prepared[sql].get_name(), values)
+            answer = await direct.execute(statement.get_name(), values)
         except LineLostError as error:
             self.terminate()
             raise DatabaseAwayError(str(error)) from None
         if isinstance(answer, Refusal):
             raise _refused(*answer)
         return [make(*row) for row in answer]
+
+    def _goes_direct(self) -> bool:
+        return self._direct is not None
 
     def _check(self) -> None:
         if not self.connected:
@@ -202,6 +208,8 @@ class Dedicated:
     @contextmanager
     def _driver_reads(self) -> Iterator[None]:
         """For as long as the driver waits for an answer it reads; on the asyncio side only."""
+        if self._connection is None:
+            raise DatabaseAwayError("not connected")
         transport = self._connection._transport
         if self._direct is not None:
             transport.resume_reading()

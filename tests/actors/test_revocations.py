@@ -59,13 +59,30 @@ async def test_a_start_learns_what_was_revoked_lately_and_not_what_no_token_can_
     assert [LoginId(name) in revoked for name in "12"] == [False, True]
 
 
+USER = UserId("0190aaaa-0000-7000-8000-000000000001")
+
+
+async def one_login(clock: HandClock) -> MemoryAccounts:
+    store = MemoryAccounts(MemoryTables(), clock)
+    login = NewLogin(ONE, b"hash", None, None, clock.now(), WallTime(clock.now() + 900_000))
+    await store.register(ActorToken(), USER, Register("a@example.org", "anna", True, "hashed", login))
+    return store
+
+
+async def test_a_look_goes_back_to_the_last_one_that_was_answered() -> None:
+    """A node that could not reach the database for longer than the overlap never learned what was revoked meanwhile."""
+    clock = HandClock()
+    store, revoked = await one_login(clock), RevokedLogins(clock, Seconds(900))
+    assert await revoked.catch_up(store) == []
+    clock.seconds = 10
+    await store.close_logins(ActorToken(), USER, None, None)
+    clock.seconds = 600  # all looks in between found nobody
+    assert await revoked.catch_up(store) == [(USER, ONE)]
+
+
 async def test_what_was_revoked_elsewhere_is_news_once() -> None:
     clock = HandClock()
-    tables = MemoryTables()
-    store, revoked = MemoryAccounts(tables, clock), RevokedLogins(clock, Seconds(900))
-    login = NewLogin(ONE, b"hash", None, None, clock.now(), WallTime(clock.now() + 900_000))
-    user = UserId("0190aaaa-0000-7000-8000-000000000001")
-    await store.register(ActorToken(), user, Register("a@example.org", "anna", True, "hashed", login))
+    store, revoked, user = await one_login(clock), RevokedLogins(clock, Seconds(900)), USER
     assert await revoked.catch_up(store) == []
     await store.close_logins(ActorToken(), user, None, None)
     assert await revoked.catch_up(store) == [(user, ONE)]

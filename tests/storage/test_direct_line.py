@@ -119,3 +119,25 @@ async def test_what_is_cut_off_or_not_understood_is_lost(said: bytes) -> None:
         theirs.shutdown(socket.SHUT_WR)
         with pytest.raises(LineLostError):
             await DirectLine(ours).execute("s", ())
+
+
+async def test_an_answer_that_was_given_up_is_never_taken_for_the_next(line: Dedicated) -> None:
+    with trio.move_on_after(0.05):
+        await line.flush(pair, "select pg_sleep(0.3)::text, $1::text", ("one",))
+    with pytest.raises(DatabaseAwayError):
+        await line.flush(pair, TWO, (1, "two"))
+    await line.connect()
+    assert await line.flush(pair, TWO, (1, "three")) == [("1", "three")]
+
+
+async def test_what_comes_behind_an_answer_belongs_to_the_next() -> None:
+    """Part of a notice in the same read used to be thrown away; what followed could not be understood any more."""
+    ready = b"Z\x00\x00\x00\x05I"
+    notice = b"N\x00\x00\x00\x05\x00"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        direct = DirectLine(ours)
+        theirs.send(ready + notice[:3])
+        assert await direct.execute("s", ()) == []
+        theirs.send(notice[3:] + ready)
+        assert await direct.execute("s", ()) == []
