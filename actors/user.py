@@ -10,7 +10,7 @@ from actors.inbox import Inbox
 from actors.kinds import Activation
 from actors.loading import Loader
 from actors.mailbox import Envelope, StopReason
-from actors.ports import Clock, Revocations, SoftNotes, UserStore
+from actors.ports import Clock, Revocations, SoftNotes
 from actors.shapes.errors import KithError
 from actors.shapes.ids import ConversationId, LoginId, UserId
 from actors.shapes.users import (
@@ -45,7 +45,6 @@ class Desk(Protocol):
 class UserWorld(Struct, frozen=True):
     """What every user of a node shares."""
 
-    store: UserStore
     unread: Callable[[UserId, list[ConversationId]], Awaitable[dict[ConversationId, tuple[int, int]]]]
     heads: Loader[UserId, Heads]
     revocations: Revocations

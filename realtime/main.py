@@ -301,7 +301,6 @@ def _populate(core: Core) -> Population:
             conversations.tell_awake(conversation, MemberRenamed(user, name))
 
     world = UserWorld(
-        store=user_store,
         unread=conversation_store.unread,
         heads=heads,
         revocations=core.revocations,

@@ -186,7 +186,6 @@ class SmallNode:
                 self.conversations.tell_awake(conversation, MemberRenamed(user, name))
 
         world = UserWorld(
-            store=self.user_store,
             unread=self.reads.unread,
             heads=self.heads,
             revocations=self.revocations,

@@ -173,7 +173,6 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
     heads: Loader[UserId, Heads] = Loader(stores.users.heads)
     readers, system = Readers(), ActorSystem(clock)
     world = UserWorld(
-        store=stores.users,
         unread=stores.conversations.unread,
         heads=heads,
         revocations=revocations,
