@@ -19,10 +19,11 @@ from actors.shapes.users import Limits
 
 
 class Limit(enum.StrEnum):
-    """What is limited. The first two are kept per user, the others per client address."""
+    """What is limited. The first three are kept per user, the others per client address."""
 
     REQUESTS = "requests"
     MESSAGES = "messages"
+    REPORTS = "reports"
     REGISTRATIONS = "registrations"
     LOGINS = "logins"
     UNAUTHENTICATED = "unauthenticated"
@@ -44,6 +45,7 @@ class LimitSpec(Struct, frozen=True):
 DEFAULT_LIMITS = {
     Limit.REQUESTS: LimitSpec(Rate(100, 100 / 60)),
     Limit.MESSAGES: LimitSpec(Rate(1_000, 600 / 60)),
+    Limit.REPORTS: LimitSpec(Rate(30, 30 / 3_600)),
     Limit.REGISTRATIONS: LimitSpec(Rate(10, 10 / 3_600), "closed", 0.5),
     Limit.LOGINS: LimitSpec(Rate(30, 30 / 300), "closed", 0.5),
     Limit.UNAUTHENTICATED: LimitSpec(Rate(600, 600 / 60)),

@@ -14,6 +14,7 @@ def limiter_options(settings: Settings) -> LimiterOptions:
     rates = {
         Limit.REQUESTS: Rate(settings.rate_requests_burst, settings.rate_requests_per_minute / MINUTE),
         Limit.MESSAGES: Rate(settings.rate_messages_burst, settings.rate_messages_per_minute / MINUTE),
+        Limit.REPORTS: Rate(settings.rate_reports_burst, settings.rate_reports_per_hour / HOUR),
         Limit.REGISTRATIONS: Rate(settings.rate_registrations_burst, settings.rate_registrations_per_hour / HOUR),
         Limit.LOGINS: Rate(settings.rate_logins_burst, settings.rate_logins_per_5_minutes / FIVE_MINUTES),
         Limit.UNAUTHENTICATED: Rate(

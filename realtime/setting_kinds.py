@@ -103,6 +103,88 @@ def _parse_database_url(text: str) -> str:
 database_url = Kind("postgresql://user:password@host:port/database, or empty for the embedded one", _parse_database_url)
 
 
+def _parse_redis_url(text: str) -> str:
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+        _refuse_unless(parts.scheme in ("redis", "rediss") and bool(parts.hostname))
+        _refuse_unless(re.fullmatch(r"/?[0-9]{0,4}", parts.path) is not None)
+        _ = parts.port
+    except ValueError:
+        raise BadValueError from None
+    return text
+
+
+redis_url = Kind("redis://:password@host:port/0, or empty for none", _parse_redis_url)
+
+
+def _parse_host_and_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    _refuse_unless(not text or (bool(host) and re.fullmatch(r"[0-9]{1,5}", port) is not None and int(port) < 65_536))
+    return text
+
+
+host_and_port = Kind("host:port, or empty", _parse_host_and_port)
+
+
+def _web_address(text: str, *, bare: bool) -> str:
+    """http or https and a host; `bare`: nothing behind the port."""
+    try:
+        parts = urlsplit(text)
+        _refuse_unless(parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable())
+        _refuse_unless(parts.username is None and not parts.query and not parts.fragment and " " not in text)
+        _refuse_unless(not bare or parts.path in ("", "/"))
+        _ = parts.port
+    except ValueError:
+        raise BadValueError from None
+    return text.rstrip("/")
+
+
+public_url = Kind(
+    "http://host or https://host, with a port if need be, or empty", lambda text: text and _web_address(text, bare=True)
+)
+issuer = Kind(
+    "the https:// (or http://) address of a provider, or empty", lambda text: text and _web_address(text, bare=False)
+)
+
+
+def _parse_origins(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return tuple("*" if name == "*" else _web_address(name, bare=True).lower() for name in names)
+
+
+origins = Kind("origins like https://app.example.org, divided by commas, or *", _parse_origins)
+
+
+def _parse_addresses(text: str) -> tuple[str, ...]:
+    """Where a provider may send people back to: also an app's own scheme, like org.example.app:/signed-in."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        _refuse_unless(re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s#]+", name) is not None)
+        _refuse_unless(not name.lower().startswith(("javascript:", "data:", "file:")))
+    return tuple(names)
+
+
+addresses = Kind("addresses like https://app.example.org/signed-in, divided by commas", _parse_addresses)
+
+
+def _parse_words(text: str) -> str:
+    _refuse_unless(re.fullmatch(r"[A-Za-z0-9_.:/-]*( [A-Za-z0-9_.:/-]+)*", text) is not None)
+    return text
+
+
+words = Kind("words divided by single spaces", _parse_words)
+
+
+def _parse_plain(text: str) -> str:
+    _refuse_unless(text.isprintable() and len(text) <= 500)
+    return text
+
+
+plain = Kind("at most 500 printable characters", _parse_plain)
+
+
 def _parse_name(text: str) -> str:
     _refuse_unless(not text or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text) is not None)
     return text

@@ -4,15 +4,23 @@ from dataclasses import dataclass
 
 from realtime.setting_kinds import (
     Kind,
+    addresses,
     database_url,
+    host_and_port,
     hosts,
+    issuer,
     networks,
     node_name,
     number,
     one_of,
+    origins,
     path,
+    plain,
+    public_url,
+    redis_url,
     secret,
     whole,
+    words,
     yes_or_no,
 )
 
@@ -39,10 +47,18 @@ OPTIONS = (
     # Where it listens and keeps things
     Option("HOST", "127.0.0.1,::1", hosts, "addresses to listen on; 0.0.0.0 (and ::) for everybody"),
     Option("PORT", "8000", whole(0, 65_535), "the one port of WebSocket and HTTP; 0 takes a free one"),
+    Option(
+        "PUBLIC_URL", "", public_url, "how clients reach this server; with https:// browsers are told to stay with it"
+    ),
+    Option("CORS_ORIGINS", "", origins, "web pages of other origins that may call; empty is none"),
+    Option("KITH_WORKERS", "1", whole(1, 64), "processes of one `kith serve`, which share the port"),
     Option("DATABASE_URL", "", database_url, "PostgreSQL 15 or newer; empty starts the embedded one", secret=True),
     Option(
         "DATABASE_POOL_MAX", "25", whole(3, 1_000), "database connections of this `kith serve`, all workers together"
     ),
+    Option("REDIS_URL", "", redis_url, "Redis 6.2 or Valkey, which wakes the other nodes; empty is none", secret=True),
+    Option("REDIS_ADDR", "", host_and_port, "the same in two parts, if REDIS_URL is empty"),
+    Option("REDIS_PASSWORD", "", plain, "to REDIS_ADDR", secret=True),
     Option("KITH_VAR", "var", path, "data, secrets and the lock; relative to the checkout"),
     Option(
         "KITH_ENV", "development", one_of("development", "production"), "production refuses a missing or weak secret"
@@ -60,6 +76,12 @@ OPTIONS = (
     Option("ACCESS_TOKEN_MINUTES", "15", number(0.05, 1_440), "life of an access token"),
     Option("REFRESH_TOKEN_DAYS", "30", number(0.01, 365), "life of a refresh token"),
     Option("PASSWORD_HASH_CONCURRENCY", "2", whole(1, 64), "argon2id runs at once, each with 64 MiB and one core"),
+    # Sign-in with a provider (OpenID Connect)
+    Option("OIDC_ISSUER", "", issuer, "the provider; empty is none"),
+    Option("OIDC_CLIENT_ID", "", plain, "what the provider calls this server"),
+    Option("OIDC_CLIENT_SECRET", "", plain, "empty for a public client", secret=True),
+    Option("OIDC_REDIRECT_URIS", "", addresses, "where clients may have the provider send people back to"),
+    Option("OIDC_SCOPES", "openid email profile", words, "what the provider is asked for"),
     # Who is asking
     Option("TRUSTED_PROXIES", "", networks, "whose PROXY header and X-Forwarded-For are believed"),
     Option("RATE_LIMIT_EXEMPT_NETS", "", networks, "addresses without limits (load machines)"),
@@ -97,4 +119,6 @@ OPTIONS = (
     Option("RATE_LOGINS_BURST", "30", whole(1, 1_000_000_000), ""),
     Option("RATE_UNAUTHENTICATED_PER_MINUTE", "600", number(0.01, 1e9), "requests without a token from one address"),
     Option("RATE_UNAUTHENTICATED_BURST", "600", whole(1, 1_000_000_000), ""),
+    Option("RATE_REPORTS_PER_HOUR", "30", number(0.01, 1e9), "reports and appeals of a user"),
+    Option("RATE_REPORTS_BURST", "30", whole(1, 1_000_000_000), ""),
 )

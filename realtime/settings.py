@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -29,8 +30,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: tuple[str, ...]
     port: int
+    public_url: str
+    cors_origins: tuple[str, ...]
+    kith_workers: int
     database_url: str  # empty: the embedded one
     database_pool_max: int
+    redis_url: str
+    redis_addr: str
+    redis_password: str
     kith_var: str
     kith_env: str
     kith_node: str
@@ -41,6 +48,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access_token_minutes: float
     refresh_token_days: float
     password_hash_concurrency: int
+    oidc_issuer: str
+    oidc_client_id: str
+    oidc_client_secret: str
+    oidc_redirect_uris: tuple[str, ...]
+    oidc_scopes: str
     trusted_proxies: tuple[str, ...]
     rate_limit_exempt_nets: tuple[str, ...]
     transport: str
@@ -70,11 +82,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_logins_burst: int
     rate_unauthenticated_per_minute: float
     rate_unauthenticated_burst: int
+    rate_reports_per_hour: float
+    rate_reports_burst: int
 
     @property
     def var(self) -> Path:
         """KITH_VAR as a path; a relative one counts from the checkout, wherever `kith` is called from."""
         return CHECKOUT / self.kith_var
+
+    @property
+    def redis(self) -> str:
+        """The address of Redis in one piece; empty: there is none."""
+        if self.redis_url or not self.redis_addr:
+            return self.redis_url
+        return f"redis://:{quote(self.redis_password, safe='')}@{self.redis_addr}/0"
 
     @property
     def production(self) -> bool:
@@ -121,6 +142,8 @@ def contradictions(settings: Settings) -> list[str]:
         low, high = getattr(settings, least), getattr(settings, most)
         if low > high:
             problems.append(f"{least.upper()} is {low} and must be at most {most.upper()}, which is {high}.")
+    if settings.oidc_issuer and not (settings.oidc_client_id and settings.oidc_redirect_uris):
+        problems.append("OIDC_ISSUER is set and needs OIDC_CLIENT_ID and OIDC_REDIRECT_URIS.")
     if settings.production:
         reason = weakness(settings.jwt_secret)
         if reason:

@@ -22,6 +22,7 @@ PROTOCOL = {
     415: "UNSUPPORTED_MEDIA_TYPE",
     429: "RATE_LIMIT_EXCEEDED",
     500: "INTERNAL_ERROR DATABASE_ERROR ENCRYPTION_ERROR STORAGE_ERROR",
+    501: "NOT_IMPLEMENTED",  # docs/decisions/0050: until the last route of the documents is built
     503: "UNAVAILABLE OVERLOADED TRY_AGAIN TIMEOUT STORAGE_UNAVAILABLE",
 }
 STATUS = {code: status for status, codes in PROTOCOL.items() for code in codes.split()}

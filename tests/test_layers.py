@@ -18,8 +18,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "storage": ("actors", "storage"),
     "webapi": ("actors", "webapi"),
     "realtime": ("actors", "realtime"),
-    # What puts a node together: main.py, and the commands that start it or work beside it.
+    # What puts a node together: main.py and assembly/, and the commands that start it or work beside it.
     "realtime.main": OURS,
+    "realtime.assembly": OURS,
     "realtime.commands": ("actors", "storage", "realtime"),
     "realtime.cli": ("storage.database_errors", "storage.embedded.errors", "realtime"),
     # Runs before anything is installed.

@@ -73,6 +73,7 @@ class ErrorCode(enum.StrEnum):
     DATABASE_ERROR = "DATABASE_ERROR"
     ENCRYPTION_ERROR = "ENCRYPTION_ERROR"
     STORAGE_ERROR = "STORAGE_ERROR"
+    NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
     UNAVAILABLE = "UNAVAILABLE"
     OVERLOADED = "OVERLOADED"
     TRY_AGAIN = "TRY_AGAIN"
@@ -142,6 +143,7 @@ TABLE: Final[dict[ErrorCode, ErrorRow]] = {
     _C.DATABASE_ERROR: ErrorRow(500, "The database refused"),
     _C.ENCRYPTION_ERROR: ErrorRow(500, "Encryption failed"),
     _C.STORAGE_ERROR: ErrorRow(500, "The object store refused"),
+    _C.NOT_IMPLEMENTED: ErrorRow(501, "This part of the service does not exist yet"),
     _C.UNAVAILABLE: ErrorRow(503, "Not available at the moment", retryable=True),
     _C.OVERLOADED: ErrorRow(503, "Too much to do at the moment", retryable=True),
     _C.TRY_AGAIN: ErrorRow(503, "Somebody else was faster, again and again", retryable=True),

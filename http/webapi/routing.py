@@ -3,7 +3,7 @@
 import enum
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -27,12 +27,27 @@ class Access(enum.Enum):
     USER = "user"  # a valid access token; the user pays
 
 
+class Parameter(Struct, frozen=True):
+    """One query parameter, as the documentation shows it; the handler reads it with webapi/paging.py."""
+
+    name: str
+    meaning: str
+    kind: Any = str  # or int, or a Literal
+
+
 class Route(Struct, frozen=True):
+    """What follows `limit` is for the documentation, and for the tests that hold every answer against it."""
+
     method: str
     path: str  # ids in braces, as in the documents; also the label of its metrics
     handler: "Callable[[Call], Awaitable[Answer]]"
     access: Access = Access.USER
     limit: Limit = Limit.REQUESTS
+    takes: type[Struct] | None = None  # the JSON body
+    needs_body: bool = True  # False: none is the same as an empty object
+    gives: tuple[tuple[int, Any], ...] = ()  # (status, the type of the answer's body; None: it has none)
+    query: tuple[Parameter, ...] = ()
+    refuses: tuple[ErrorCode, ...] = ()  # beside what any route of this access may answer
 
 
 class _Id(BaseConverter):

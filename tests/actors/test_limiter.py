@@ -150,6 +150,7 @@ def test_at_the_bound_each_limit_does_what_it_declared() -> None:
     assert {limit: spec.when_full for limit, spec in DEFAULT_LIMITS.items()} == {
         Limit.REQUESTS: "open",
         Limit.MESSAGES: "open",
+        Limit.REPORTS: "open",
         Limit.REGISTRATIONS: "closed",
         Limit.LOGINS: "closed",
         Limit.UNAUTHENTICATED: "open",

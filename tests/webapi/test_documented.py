@@ -1,4 +1,7 @@
-"""docs/http.md lists every route and every error as they are; the message of a failure is what should stand there."""
+"""docs/http.md lists every route and every error as they are.
+
+`python tests/webapi/test_documented.py` writes the two tables anew.
+"""
 
 import re
 from pathlib import Path
@@ -54,3 +57,23 @@ def test_a_changed_field_would_be_noticed() -> None:
     changed = document.replace("| 401 | `TOKEN_EXPIRED`", "| 403 | `TOKEN_EXPIRED`")
     assert changed != document
     assert rows_under("Errors", changed) != error_rows()
+
+
+def written_anew(document: str) -> str:
+    for heading, rows in (("Routes", route_rows()), ("Errors", error_rows())):
+        before, head, after = re.split(rf"^(## {heading}\n)", document, maxsplit=1, flags=re.MULTILINE)
+        table = re.search(r"(?:^\|.*\n?)+", after, flags=re.MULTILINE)
+        assert table is not None
+        top = table[0].splitlines()[:2]
+        document = before + head + after[: table.start()] + "\n".join([*top, *rows]) + "\n" + after[table.end() :]
+    return document
+
+
+def test_the_tables_can_be_written_anew() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    damaged = document.replace("| 401 | `TOKEN_EXPIRED`", "| 403 | `TOKEN_EXPIRED`")
+    assert written_anew(damaged) == document
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(written_anew(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

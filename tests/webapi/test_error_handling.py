@@ -218,5 +218,5 @@ def test_every_code_of_the_table_has_a_text_and_a_status() -> None:
     for code, row in TABLE.items():
         assert code == code.upper()
         assert row.text
-        assert row.status in {400, 401, 403, 404, 405, 409, 410, 413, 415, 429, 500, 503}
+        assert row.status in {400, 401, 403, 404, 405, 409, 410, 413, 415, 429, 500, 501, 503}
         assert not row.retryable or row.status in (409, 429, 503)

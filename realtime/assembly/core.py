@@ -1,0 +1,76 @@
+"""What actors and edges both need: the database, the clock, the journal, tokens and limits."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from actors.clock import SystemClock
+from actors.limiter import Limiter
+from actors.metrics import SIZE_BOUNDS, Metrics
+from actors.revocations import RevokedLogins
+from actors.shapes.times import Seconds
+from actors.tokens import TokenAuthority
+from realtime.last_stop import crashed_before
+from realtime.limits import limiter_options
+from realtime.settings import Settings
+from storage.accounts import PostgresAccounts
+from storage.epoch import database_now
+from storage.journal.journal import PostgresJournal
+from storage.journal.soft import SoftWrites
+from storage.journal.waiting import JournalBounds
+from storage.node import begin_incarnation
+from storage.postgres import Postgres
+
+JOURNAL_LANES: Final = 2
+
+
+class Core(Struct, frozen=True):
+    """What actors and edges both need."""
+
+    settings: Settings
+    postgres: Postgres
+    clock: SystemClock
+    metrics: Metrics
+    journal: PostgresJournal
+    accounts: PostgresAccounts
+    tokens: TokenAuthority
+    revocations: RevokedLogins
+    limiter: Limiter
+    notes: SoftWrites
+
+
+async def make_core(settings: Settings, postgres: Postgres) -> Core:
+    clock, metrics = SystemClock(), Metrics(process=True)
+    asked_at = clock.monotonic()
+    clock.correct(await database_now(postgres), asked_at)
+    identity = await begin_incarnation(postgres, settings.kith_node)
+    commits = metrics.spread("journal_commit_seconds", "From a flush's statement to its answer")
+    sizes = metrics.spread("journal_batch_rows", "Rows of one transaction", SIZE_BOUNDS)
+    waits = metrics.spread("journal_wait_seconds", "How long the oldest of a flush had waited for it")
+
+    def observe(seconds: float, rows: int, waited: float) -> None:
+        commits.observe(seconds)
+        sizes.observe(rows)
+        waits.observe(waited)
+
+    lines = [postgres.dedicated() for _ in range(JOURNAL_LANES)]
+    bounds = JournalBounds(
+        settings.journal_max_rows, settings.journal_max_bytes, flush_rows=settings.journal_batch_rows
+    )
+    accounts = PostgresAccounts(postgres, identity, clock)
+    lifetime = Seconds(settings.access_token_minutes * 60)
+    tokens = TokenAuthority(settings.jwt_secret, settings.jwt_secret_previous or None, lifetime)
+    revocations = RevokedLogins(clock, tokens.lifetime)
+    await revocations.load(accounts)
+    return Core(
+        settings=settings,
+        postgres=postgres,
+        clock=clock,
+        metrics=metrics,
+        journal=PostgresJournal(lines, identity, clock, bounds, observe),
+        accounts=accounts,
+        tokens=tokens,
+        revocations=revocations,
+        limiter=Limiter(clock, limiter_options(settings), metrics, crashed_before(settings.var)),
+        notes=SoftWrites(postgres),
+    )

@@ -1,0 +1,76 @@
+"""What the two edges are handed: the gate of the sockets, the services of the web app, the options of the gateway."""
+
+from collections.abc import Callable
+from time import perf_counter
+
+from actors.passwords import PasswordOptions, Passwords
+from actors.shapes.times import Seconds
+from realtime.assembly.core import Core
+from realtime.assembly.ids import new_id
+from realtime.assembly.population import Population
+from realtime.gate import Gate
+from realtime.gateway.options import GatewayOptions
+from realtime.outbox import Bounds
+from realtime.settings import Settings
+from realtime.vitals import DatabaseVital, JournalVital, UnconfiguredVital
+from storage.epoch import database_now
+from webapi.services import Services, WebOptions
+
+
+def make_gate(core: Core, population: Population, epoch: str) -> Gate:
+    return Gate(
+        clock=core.clock,
+        users=population.users,
+        conversations=population.conversations,
+        tokens=core.tokens,
+        revocations=core.revocations,
+        limiter=core.limiter,
+        commands=core.metrics.counters("commands_total", "Commands of sockets", ("type",)),
+        errors=core.metrics.counters("command_errors_total", "Commands answered with an error", ("code",)),
+        epoch=epoch,
+        heartbeat=Seconds(core.settings.heartbeat_seconds),
+    )
+
+
+def make_services(core: Core, population: Population, serving: Callable[[], bool]) -> Services:
+    settings, clock = core.settings, core.clock
+    hashing = PasswordOptions(at_once=settings.password_hash_concurrency)
+    return Services(
+        users=population.users,
+        conversations=population.conversations,
+        accounts=core.accounts,
+        user_store=population.user_store,
+        conversation_store=population.conversation_store,
+        clock=clock,
+        limiter=core.limiter,
+        tokens=core.tokens,
+        revocations=core.revocations,
+        passwords=Passwords(hashing, core.metrics, perf_counter),
+        metrics=core.metrics,
+        health=(
+            DatabaseVital(lambda: database_now(core.postgres), clock),
+            JournalVital(core.journal),
+            UnconfiguredVital("redis"),
+            UnconfiguredVital("storage"),
+        ),
+        new_id=new_id,
+        client_address=lambda peer, _forwarded: peer,  # the gateway has resolved it already
+        serving=serving,
+        options=WebOptions(refresh_lifetime=Seconds(settings.refresh_token_days * 86_400)),
+    )
+
+
+def gateway_options(settings: Settings) -> GatewayOptions:
+    return GatewayOptions(
+        transport=settings.transport,
+        trusted_proxies=settings.trusted_proxies,
+        max_connections=settings.max_connections,
+        max_connections_per_address=settings.max_connections_per_ip,
+        handshakes_per_second=settings.handshakes_per_second,
+        handshake_burst=settings.handshakes_per_second,
+        hello_seconds=settings.hello_timeout_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        pong_timeout_seconds=settings.pong_timeout_seconds,
+        http_write_seconds=settings.http_write_timeout_seconds,
+        outbox=Bounds(settings.outbox_soft_bytes, settings.outbox_hard_bytes),
+    )

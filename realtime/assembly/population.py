@@ -1,0 +1,75 @@
+"""The actors of a node and what they share."""
+
+from msgspec import Struct
+
+from actors.account import AccountDesk
+from actors.conversation import ConversationActor, Conversations, ConversationWorld, Users
+from actors.kinds import ActorKind
+from actors.loading import Loader
+from actors.reading import Readers
+from actors.recital import Library
+from actors.shapes.conversations import MemberRenamed
+from actors.shapes.ids import UserId
+from actors.shapes.times import Seconds
+from actors.system import ActorSystem
+from actors.user import Heads, UserActor, UserWorld
+from realtime.assembly.core import Core
+from realtime.assembly.ids import new_message_id
+from storage.conversations import PostgresConversations
+from storage.users import PostgresUsers
+
+
+class Population(Struct, frozen=True):
+    """The actors of a node and what they share."""
+
+    system: ActorSystem
+    users: Users
+    conversations: Conversations
+    user_store: PostgresUsers
+    conversation_store: PostgresConversations
+    readers: Readers
+    heads: Loader[UserId, Heads]
+
+
+def populate(core: Core) -> Population:
+    """Users first: conversations address them, and stop before them."""
+    settings, clock, journal = core.settings, core.clock, core.journal
+    system, readers = ActorSystem(clock), Readers()
+    user_store, conversation_store = PostgresUsers(core.postgres), PostgresConversations(core.postgres)
+    heads: Loader[UserId, Heads] = Loader(user_store.heads)
+
+    async def renamed(user: UserId, name: str) -> None:
+        for conversation in await conversation_store.conversations_of(user):
+            conversations.tell_awake(conversation, MemberRenamed(user, name))
+
+    world = UserWorld(
+        unread=conversation_store.unread,
+        heads=heads,
+        revocations=core.revocations,
+        desk=lambda activation: AccountDesk(activation.id, activation, core.accounts, journal, clock),
+        renamed=renamed,
+        connections_most=settings.max_connections_per_user,
+        clock=clock,
+        notes=core.notes,
+    )
+    users: Users = system.register(
+        ActorKind(
+            name="user",
+            load=user_store.load,
+            build=lambda activation, state: UserActor(world, activation, state),
+            idle=Seconds(settings.user_idle_seconds),
+            capacity=settings.mailbox_capacity,
+        )
+    )
+    library = Library(conversation_store, readers, users.is_pinned)
+    street = ConversationWorld(clock, journal, conversation_store, users, library, new_message_id)
+    conversations: Conversations = system.register(
+        ActorKind(
+            name="conversation",
+            load=conversation_store.load,
+            build=lambda activation, state: ConversationActor(street, activation, state),
+            idle=Seconds(settings.conversation_idle_seconds),
+            capacity=settings.mailbox_capacity,
+        )
+    )
+    return Population(system, users, conversations, user_store, conversation_store, readers, heads)
