@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,6 +21,10 @@ class Migration(NamedTuple):
     sql: str
 
     @property
+    def title(self) -> str:
+        return f"{self.number:04}_{self.name}"
+
+    @property
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
@@ -29,17 +34,26 @@ class Applied(NamedTuple):
     name: str
     checksum: str
 
+    @property
+    def title(self) -> str:
+        return f"{self.number:04}_{self.name}"
+
 
 def migrations(folder: Path = FOLDER) -> list[Migration]:
-    """All of them in order; a gap or a strange name in the folder is refused."""
+    """All of them in order; a strange name or a number that is given twice is refused.
+
+    Numbers have gaps: the sources name some (stories are 0005, close friends 0007), and their features come when they
+    come. What fills a gap is applied where later ones were applied before, so a migration leans on lower numbers only.
+    """
     found = []
     for path in sorted(folder.glob("*.sql")):
         match = _NAME(path.name)
         if match is None:
             raise SchemaError(f"{path.name} is not named like a migration, 0001_what_it_does.sql")
         found.append(Migration(int(match[1]), match[2], path.read_text("utf-8")))
-    if [migration.number for migration in found] != list(range(len(found))):
-        raise SchemaError(f"the migrations in {folder} are not numbered 0000, 0001, 0002 and so on")
+    for one, next_one in pairwise(found):
+        if one.number == next_one.number:
+            raise SchemaError(f"{one.title} and {next_one.title} have the same number")
     return found
 
 
@@ -61,12 +75,12 @@ async def schema_problem(database: Statements, folder: Path = FOLDER) -> str | N
     if await database.fetchval(bool, "select to_regclass('schema_migrations') is null"):
         return "The database has no schema yet: run `kith migrate`."
     applied = await _applied(database)
-    if len(applied) < len(known):
-        return f"The schema is at {len(applied) - 1:04}, this code needs {len(known) - 1:04}: run `kith migrate`."
     try:
-        _check(known, applied)
+        missing = _missing(known, applied)
     except SchemaError as error:
         return str(error)
+    if missing:
+        return f"The schema lacks {', '.join(migration.title for migration in missing)}: run `kith migrate`."
     return None
 
 
@@ -75,10 +89,8 @@ async def _apply(database: Statements, known: list[Migration]) -> list[str]:
         "create table if not exists schema_migrations (number integer primary key, name text not null,"
         " checksum text not null, applied_at timestamptz not null default now())"
     )
-    applied = await _applied(database)
-    _check(known, applied)
     done = []
-    for migration in known[len(applied) :]:
+    for migration in _missing(known, await _applied(database)):
         async with database.transaction():
             await database.execute(migration.sql)
             await database.execute(
@@ -87,7 +99,7 @@ async def _apply(database: Statements, known: list[Migration]) -> list[str]:
                 migration.name,
                 migration.checksum,
             )
-        done.append(f"{migration.number:04}_{migration.name}")
+        done.append(migration.title)
     return done
 
 
@@ -95,16 +107,19 @@ async def _applied(database: Statements) -> list[Applied]:
     return await database.fetch(Applied, "select number, name, checksum from schema_migrations order by number")
 
 
-def _check(known: list[Migration], applied: list[Applied]) -> None:
-    """Refuse a schema of the future and a past that was rewritten."""
-    if len(applied) > len(known):
-        raise SchemaError(
-            f"The schema is at {applied[-1].number:04}_{applied[-1].name}, this code knows it up to"
-            f" {len(known) - 1:04}: start a newer version of Kith."
-        )
-    for migration, row in zip(known, applied, strict=False):
-        if (migration.number, migration.name, migration.checksum) != row:
+def _missing(known: list[Migration], applied: list[Applied]) -> list[Migration]:
+    """What this database lacks; a schema of the future and a past that was rewritten are refused."""
+    by_number = {migration.number: migration for migration in known}
+    for row in applied:
+        migration = by_number.pop(row.number, None)
+        if migration is None:
             raise SchemaError(
-                f"Migration {migration.number:04}_{migration.name} is not what was applied to this database as"
-                f" {row.number:04}_{row.name}: a migration is never changed, add a new one."
+                f"The schema has {row.title}, which this code does not know (its last is {known[-1].title}): start a"
+                " newer version of Kith."
             )
+        if (migration.name, migration.checksum) != (row.name, row.checksum):
+            raise SchemaError(
+                f"Migration {migration.title} is not what was applied to this database as {row.title}: a migration is"
+                " never changed, add a new one."
+            )
+    return list(by_number.values())
