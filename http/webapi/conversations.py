@@ -23,8 +23,19 @@ from actors.shapes.payloads import HISTORY_DEFAULT
 from actors.shapes.users import CountUnread
 from webapi.answers import Answer
 from webapi.call import Call
-from webapi.paging import Page, activity_cursor, bad_query, limit_of, number_of, read_activity_cursor
-from webapi.routing import Route
+from webapi.paging import (
+    CURSOR,
+    LIMIT,
+    AtLeastOne,
+    Page,
+    WholeNumber,
+    activity_cursor,
+    bad_query,
+    limit_of,
+    number_of,
+    read_activity_cursor,
+)
+from webapi.routing import Parameter, Route
 from webapi.users import check_no_block
 
 
@@ -150,8 +161,39 @@ async def _unread(call: Call, ids: list[ConversationId]) -> dict[ConversationId,
 
 
 ROUTES: Final = (
-    Route("POST", "/conversations", create_conversation),
-    Route("GET", "/conversations", list_conversations),
-    Route("GET", "/conversations/{conversation_id}", open_conversation),
-    Route("GET", "/conversations/{conversation_id}/changes", list_changes),
+    Route(
+        "POST",
+        "/conversations",
+        create_conversation,
+        takes=NewConversation,
+        gives=((201, OpenedView), (200, OpenedView)),
+        refuses=(ErrorCode.USER_NOT_FOUND, ErrorCode.USER_BLOCKED),
+    ),
+    Route(
+        "GET",
+        "/conversations",
+        list_conversations,
+        gives=((200, Page[ConversationView]),),
+        query=(LIMIT, CURSOR),
+        refuses=(ErrorCode.INVALID_CURSOR,),
+    ),
+    Route(
+        "GET",
+        "/conversations/{conversation_id}",
+        open_conversation,
+        gives=((200, OpenedView),),
+        query=(Parameter("include", "`members`, `messages`, or both with a comma between them"),),
+        refuses=(ErrorCode.CONVERSATION_NOT_FOUND,),
+    ),
+    Route(
+        "GET",
+        "/conversations/{conversation_id}/changes",
+        list_changes,
+        gives=((200, ChangeRange),),
+        query=(
+            Parameter("after_rev", "The revision you know; 0 is from the beginning", WholeNumber),
+            Parameter("limit", f"How many changes at most: {RANGE_LIMIT} by default, and no more", AtLeastOne),
+        ),
+        refuses=(ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.RESYNC),
+    ),
 )

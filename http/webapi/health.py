@@ -72,6 +72,6 @@ async def _examine(call: Call) -> dict[str, tuple[Part, bool]]:
 
 
 ROUTES: Final = (
-    Route("GET", "/healthz", show_health, Access.OPEN),
-    Route("GET", "/readyz", show_readiness, Access.OPEN),
+    Route("GET", "/healthz", show_health, Access.OPEN, gives=((200, Checkup), (503, Checkup))),
+    Route("GET", "/readyz", show_readiness, Access.OPEN, gives=((200, Readiness), (503, Readiness))),
 )

@@ -1,21 +1,31 @@
 """Messages of one conversation: sending, and reading back."""
 
 import uuid
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from actors.limiter import Limit
 from actors.rules.payloads import id_of, send_command
 from actors.shapes.conversations import ReadHistory
-from actors.shapes.errors import KithError
+from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ClientId, ConversationId, MessageId
 from actors.shapes.messages import HISTORY_LIMIT, MENTIONS_LIMIT, MessagePage, MessageSent, MessageView
 from actors.shapes.payloads import MEDIA_LIMIT, SendPayload
 from webapi.answers import Answer
 from webapi.call import Call
-from webapi.paging import bad_query, choice_of, limit_of, number_of, read_seq_cursor, seq_cursor
-from webapi.routing import Route
+from webapi.paging import (
+    CURSOR,
+    AtLeastOne,
+    WholeNumber,
+    bad_query,
+    choice_of,
+    limit_of,
+    number_of,
+    read_seq_cursor,
+    seq_cursor,
+)
+from webapi.routing import Parameter, Route
 
 # A name of ours for ids that are made from an Idempotency-Key, so that no other use of UUIDs can meet them.
 _KEYS: Final = uuid.UUID("6f0d5f3e-4f0b-5c1e-9a53-0f2b8a6b7a11")
@@ -126,6 +136,34 @@ def _client_id(call: Call, body: NewMessage) -> str:
 
 
 ROUTES: Final = (
-    Route("POST", "/conversations/{conversation_id}/messages", send_message, limit=Limit.MESSAGES),
-    Route("GET", "/conversations/{conversation_id}/messages", list_messages),
+    Route(
+        "POST",
+        "/conversations/{conversation_id}/messages",
+        send_message,
+        limit=Limit.MESSAGES,
+        takes=NewMessage,
+        gives=((201, SentView), (200, SentView)),
+        refuses=(
+            ErrorCode.CONVERSATION_NOT_FOUND,
+            ErrorCode.MESSAGE_NOT_FOUND,
+            ErrorCode.USER_BLOCKED,
+            ErrorCode.CONTENT_TOO_LONG,
+            ErrorCode.OUT_OF_ORDER,
+            ErrorCode.IDEMPOTENCY_CONFLICT,
+        ),
+    ),
+    Route(
+        "GET",
+        "/conversations/{conversation_id}/messages",
+        list_messages,
+        gives=((200, MessageList),),
+        query=(
+            Parameter("limit", f"How many at most: 20 by default, {HISTORY_LIMIT} at most", AtLeastOne),
+            CURSOR,
+            Parameter("before_seq", "Only messages before this one", WholeNumber),
+            Parameter("after_seq", "Only messages after this one", WholeNumber),
+            Parameter("order", "`desc` is newest first", Literal["asc", "desc"]),
+        ),
+        refuses=(ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.INVALID_CURSOR),
+    ),
 )

@@ -4,7 +4,7 @@ from typing import Final
 
 from webapi.answers import Answer
 from webapi.call import Call
-from webapi.routing import Access, Route
+from webapi.routing import Access, Plain, Route
 
 
 async def show_metrics(call: Call) -> Answer:
@@ -13,4 +13,4 @@ async def show_metrics(call: Call) -> Answer:
     return Answer(body, content_type=content_type)
 
 
-ROUTES: Final = (Route("GET", "/metrics", show_metrics, Access.OPEN),)
+ROUTES: Final = (Route("GET", "/metrics", show_metrics, Access.OPEN, gives=((200, Plain("text/plain")),)),)

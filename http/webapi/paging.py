@@ -2,14 +2,15 @@
 
 import base64
 import binascii
-from typing import Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from werkzeug.datastructures import MultiDict
 
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ConversationId, canonical
 from actors.shapes.times import WallTime
+from webapi.routing import Parameter
 
 Item = TypeVar("Item")
 Query = MultiDict[str, str]
@@ -18,6 +19,12 @@ DEFAULT_LIMIT: Final = 20
 MOST: Final = 100
 _BIGGEST: Final = 2**63 - 1
 _LATEST: Final = 2**50  # milliseconds: later than any clock of PostgreSQL's
+
+# For the documentation of routes. 2**53 is as far as every JSON reader counts exactly.
+WholeNumber = Annotated[int, Meta(ge=0, le=2**53)]
+AtLeastOne = Annotated[int, Meta(ge=1, le=2**53)]
+LIMIT: Final = Parameter("limit", f"How many at most: {DEFAULT_LIMIT} by default, {MOST} at most", AtLeastOne)
+CURSOR: Final = Parameter("cursor", "`next_cursor` of the page before; none is the first page")
 
 
 class Page(Struct, Generic[Item], frozen=True):

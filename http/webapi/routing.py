@@ -35,6 +35,12 @@ class Parameter(Struct, frozen=True):
     kind: Any = str  # or int, or a Literal
 
 
+class Plain(Struct, frozen=True):
+    """An answer that is no JSON, in a route's `gives`."""
+
+    media_type: str
+
+
 class Route(Struct, frozen=True):
     """What follows `limit` is for the documentation, and for the tests that hold every answer against it."""
 
@@ -45,7 +51,7 @@ class Route(Struct, frozen=True):
     limit: Limit = Limit.REQUESTS
     takes: type[Struct] | None = None  # the JSON body
     needs_body: bool = True  # False: none is the same as an empty object
-    gives: tuple[tuple[int, Any], ...] = ()  # (status, the type of the answer's body; None: it has none)
+    gives: tuple[tuple[int, Any], ...] = ()  # (status, the type of the answer's body, or Plain; None: none)
     query: tuple[Parameter, ...] = ()
     refuses: tuple[ErrorCode, ...] = ()  # beside what any route of this access may answer
 

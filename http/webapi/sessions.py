@@ -32,6 +32,12 @@ async def end_session(call: Call) -> Answer:
 
 
 ROUTES: Final = (
-    Route("GET", "/auth/sessions", list_sessions),
-    Route("DELETE", "/auth/sessions/{session_id}", end_session),
+    Route("GET", "/auth/sessions", list_sessions, gives=((200, Page[LoginView]),)),
+    Route(
+        "DELETE",
+        "/auth/sessions/{session_id}",
+        end_session,
+        gives=((204, None),),
+        refuses=(ErrorCode.CONTENT_NOT_FOUND,),
+    ),
 )

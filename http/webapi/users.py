@@ -51,6 +51,26 @@ async def _profile(call: Call, user: UserId) -> Profile:
 
 
 ROUTES: Final = (
-    Route("GET", "/users/{user_id}", show_user),
-    Route("PATCH", "/users/{user_id}", update_user),
+    Route(
+        "GET",
+        "/users/{user_id}",
+        show_user,
+        gives=((200, Profile),),
+        refuses=(ErrorCode.USER_NOT_FOUND, ErrorCode.USER_BLOCKED),
+    ),
+    Route(
+        "PATCH",
+        "/users/{user_id}",
+        update_user,
+        takes=UpdateProfile,
+        gives=((200, Profile),),
+        refuses=(
+            ErrorCode.FORBIDDEN,
+            ErrorCode.INVALID_USERNAME,
+            ErrorCode.CONTENT_TOO_LONG,
+            ErrorCode.INVALID_MEDIA,
+            ErrorCode.USERNAME_TAKEN,
+            ErrorCode.USER_NOT_FOUND,
+        ),
+    ),
 )
