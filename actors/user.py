@@ -22,6 +22,7 @@ from actors.shapes.users import (
     Disconnect,
     Ending,
     EndLogins,
+    UserChanged,
     UserCommand,
     UserState,
 )
@@ -58,7 +59,7 @@ class UserWorld(Struct, frozen=True):
 class UserActor:
     """Every event reaches a connection through here and nowhere else."""
 
-    __slots__ = ("_activation", "_attendance", "_inbox", "_state", "_world")
+    __slots__ = ("_activation", "_attendance", "_inbox", "_stale", "_state", "_world")
 
     def __init__(
         self, world: UserWorld, activation: Activation[UserId, UserState, UserCommand], state: UserState | None
@@ -66,6 +67,7 @@ class UserActor:
         self._world = world
         self._activation = activation
         self._state = state
+        self._stale = False  # the row is known to be another one, and could not be read yet
         self._attendance = Attendance()
         self._inbox = Inbox()
         activation.mailbox.pinned = False
@@ -125,6 +127,8 @@ class UserActor:
                 self._world.notes.user_seen(self._activation.id, self._world.clock.now())
         elif isinstance(command, EndLogins):
             self._attendance.end_logins(command.logins)
+        elif isinstance(command, UserChanged):
+            await self._changed(envelope, command)
         elif isinstance(command, CountUnread):
             await self._count(envelope, command)
         else:
@@ -133,6 +137,7 @@ class UserActor:
 
     async def _connect(self, envelope: Envelope[Any], command: Connect) -> None:
         """Register first, then read the heads: what is committed in between arrives as an event, and twice at worst."""
+        await self._settle()
         state, socket = self._state, command.socket
         if state is None or state.status != "active" or socket.login_id in self._world.revocations:
             socket.end(Ending.REVOKED)
@@ -160,9 +165,38 @@ class UserActor:
             self._inbox.learn(await self._world.unread(self._activation.id, unknown))
         envelope.answer(self._inbox.counts(command.conversations))
 
+    async def _changed(self, envelope: Envelope[Any], command: UserChanged) -> None:
+        state = self._state
+        if not command.rev or state is None or state.rev < command.rev:
+            self._stale = True
+            await self._settle()
+        envelope.answer(None)
+
+    async def _settle(self) -> None:
+        """Before a decision on his standing: read the row anew if it changed elsewhere. A suspension is never believed
+        from memory, because a restored user must get in at once on every node; it is rare enough to cost nothing."""
+        before = self._state
+        if not self._stale and (before is None or before.status == "active"):
+            return
+        self._state = await self._activation.reload()
+        self._stale = False
+        self._close_if_fallen()
+        if before is not None and self._state is not None and self._state.name != before.name:
+            await self._world.renamed(self._state.id, self._state.name)
+
+    def _close_if_fallen(self) -> None:
+        if self._state is not None and self._state.status != "active":
+            self._attendance.end_all(Ending.REVOKED)
+
     async def _account(self, envelope: Envelope[Any], command: AccountCommand) -> None:
-        result = await self._world.desk(self._activation).handle(self._state, command)
+        await self._settle()
+        try:
+            result = await self._world.desk(self._activation).handle(self._state, command)
+        except KithError as refusal:
+            self._stale = self._stale or refusal.outcome == "unknown"  # it may be on disk all the same
+            raise
         self._state = result.state
+        self._close_if_fallen()
         if result.ended:
             self._world.revocations.add(result.ended)
             self._attendance.end_logins(result.ended)

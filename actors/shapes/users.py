@@ -90,6 +90,15 @@ class EndLogins(Struct, frozen=True):
     logins: tuple[LoginId, ...]
 
 
+class UserChanged(Struct, frozen=True, gc=False):
+    """His row was changed elsewhere (another node, the operator): read it anew, unless it is known at this revision.
+
+    For who is awake only: whoever wakes later reads the row in any case.
+    """
+
+    rev: int = 0  # 0: whatever is known
+
+
 class Deliver(Struct, frozen=True, gc=False):
     """A durable event on its way to every connection of one user; the connection that caused it gets `ok` instead."""
 
@@ -169,7 +178,7 @@ class UpdateProfile(Struct, frozen=True):
 
 
 AccountCommand = Register | OpenLogin | RotateLogin | CloseLogins | ChangePassword | UpdateProfile
-UserCommand = Connect | Disconnect | EndLogins | Deliver | CountUnread | AccountCommand
+UserCommand = Connect | Disconnect | EndLogins | UserChanged | Deliver | CountUnread | AccountCommand
 
 
 class Account(Struct, frozen=True):

@@ -25,6 +25,7 @@ from actors.shapes.users import (
     NewLogin,
     OpenLogin,
     UpdateProfile,
+    UserChanged,
 )
 from tests.actors.small_node import Answer, Ear, SmallNode, settled, small_node
 
@@ -349,3 +350,47 @@ async def test_a_refused_command_ends_neither_the_actor_nor_its_connections(auto
         assert refused.value.code is ErrorCode.USERNAME_TAKEN
         assert ear.ended == []
         assert node.users.crashes == 0
+
+
+# -- what was changed elsewhere --------------------------------------------------------------------------------
+
+
+async def test_who_was_suspended_elsewhere_loses_his_connections_once_it_is_told(autojump_clock: object) -> None:
+    async with small_node() as node:
+        user = node.add_user("ann")
+        ears = [await node.connect(user) for _ in range(2)]
+        node.tables.users[user].status = "suspended"
+        node.tables.users[user].rev += 1
+        await ask(node, user, UserChanged())
+        assert [ear.ended for ear in ears] == [[Ending.REVOKED], [Ending.REVOKED]]
+
+
+async def test_a_known_revision_is_not_read_again(autojump_clock: object) -> None:
+    async with small_node() as node:
+        user = node.add_user("ann")
+        await node.connect(user)
+        before = len(node.user_store.loads)
+        node.tables.users[user].rev = 0
+        node.users.tell(user, UserChanged(rev=0))
+        await settled()
+        assert len(node.user_store.loads) == before + 1, "without a revision it is read in any case"
+        node.tables.users[user].rev = 7
+        await ask(node, user, UserChanged(rev=7))
+        await ask(node, user, UserChanged(rev=7))
+        assert len(node.user_store.loads) == before + 2
+
+
+async def test_a_restored_user_is_let_in_by_a_node_that_was_told_nothing(autojump_clock: object) -> None:
+    """Its memory calls him suspended; he signed in on another node, which knows better."""
+    async with small_node() as node:
+        user = node.add_user("ann")
+        node.tables.users[user].status = "suspended"
+        await ask(node, user, UserChanged())
+        ear = Ear(1, LoginId("l"))
+        node.users.tell(user, Connect(ear, None, 0))
+        await settled()
+        assert ear.ended == [Ending.REVOKED]
+        node.tables.users[user].status = "active"
+        ear = Ear(2, LoginId("m"))
+        assert isinstance(await ask(node, user, Connect(ear, None, 0)), Connected)
+        assert ear.ended == []
