@@ -20,6 +20,7 @@ from webapi.access import Doorkeeper
 from webapi.answers import Answer, compressed, failed
 from webapi.call import Call
 from webapi.connection import Connection
+from webapi.later import LATER_ROUTES
 from webapi.routing import RouteTable
 from webapi.services import Services
 
@@ -54,7 +55,7 @@ class WebApp(QuartTrio):
         super().__init__("webapi", static_folder=None, template_folder=None)
         self.config["MAX_CONTENT_LENGTH"] = services.options.body_limit
         self.config["BODY_TIMEOUT"] = services.options.body_timeout
-        self.routes = RouteTable(ROUTES)
+        self.routes = RouteTable((*ROUTES, *LATER_ROUTES))
         self._services = services
         self._doorkeeper = Doorkeeper(services)
         self._requests = services.metrics.counters(

@@ -70,30 +70,44 @@ class _UserId(_Id):
     regex = f"me|{_UUID}"
 
 
+class _Emoji(BaseConverter):
+    """Whatever a client takes for an emoji; the handler says whether it is one."""
+
+    regex = "[^/]{1,64}"
+    part_isolating = True
+
+
 class RouteTable:
-    """Finds the route of a method and a path; the prefix may be there or not."""
+    """Finds the route of a method and a path: a path of the documents, or one of ours with the prefix or without."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes: dict[str, Route] = {}
         # Neither redirects nor merges: a client that got the path wrong is told so, and never sent elsewhere.
         self._map = Map(
-            converters={"id": _Id, "user": _UserId}, strict_slashes=False, merge_slashes=False, redirect_defaults=False
+            converters={"id": _Id, "user": _UserId, "emoji": _Emoji},
+            strict_slashes=False,
+            merge_slashes=False,
+            redirect_defaults=False,
         )
         for route in routes:
             name = f"{route.method} {route.path}"
             if name in self._routes:
                 raise ValueError(f"{name} is there twice")
             self._routes[name] = route
-            self._map.add(Rule(_rule(route.path), endpoint=name, methods=[route.method]))
+            for prefix in ("", PREFIX):
+                # An exact path of a document goes before ours of the same name.
+                if f"{route.method} {prefix}{route.path}" not in ALIASES:
+                    self._add(name, route.method, prefix + route.path)
+        for alias, name in ALIASES.items():
+            if name in self._routes:
+                self._add(name, *alias.split(" ", 1), strict=True)
         self._adapter = self._map.bind("")
+
+    def _add(self, name: str, method: str, path: str, strict: bool = False) -> None:
+        self._map.add(Rule(_rule(path), endpoint=name, methods=[method], strict_slashes=strict))
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """Raises ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the methods that are."""
-        alias = ALIASES.get((method, path))
-        if alias is not None:
-            path = alias
-        elif path.startswith(PREFIX + "/"):
-            path = path[len(PREFIX) :]
         try:
             name, params = self._adapter.match(path, method)
         except MethodNotAllowed as error:
@@ -104,6 +118,9 @@ class RouteTable:
         return self._routes[name], dict(params)
 
 
+_KINDS: Final = {"user_id": "user", "emoji": "emoji"}
+
+
 def _rule(path: str) -> str:
     """`/users/{user_id}` as werkzeug writes it."""
-    return re.sub(r"\{(\w+)\}", lambda found: f"<{'user' if found[1] == 'user_id' else 'id'}:{found[1]}>", path)
+    return re.sub(r"\{(\w+)\}", lambda found: f"<{_KINDS.get(found[1], 'id')}:{found[1]}>", path)

