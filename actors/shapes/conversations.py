@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from actors.shapes.audit import AuditRow
 from actors.shapes.ids import ClientId, ConversationId, MessageId, SocketId, UserId
 from actors.shapes.messages import MessageView
 from actors.shapes.times import WallTime
@@ -67,6 +68,20 @@ class SendMessage(Struct, frozen=True, gc=False):
     mentions: tuple[UserId, ...] = ()
 
 
+class DeleteMessage(Struct, frozen=True, gc=False):
+    """Wipe a message: by its author, an admin of its conversation, or, `as_admin`, one of the platform.
+
+    A platform admin needs no membership. `audit` is written with the tombstone, or not at all; a message that is
+    deleted already answers its revision, and nothing is written. Answered with MessageDeleted.
+    """
+
+    deleter: UserId
+    message_id: MessageId
+    origin: Origin | None = None
+    as_admin: bool = False
+    audit: AuditRow | None = None
+
+
 class ReadHistory(Struct, frozen=True, gc=False):
     reader: UserId
     limit: int
@@ -94,7 +109,9 @@ class MemberRenamed(Struct, frozen=True, gc=False):
     name: str
 
 
-ConversationCommand = CreateDirect | SendMessage | ReadHistory | ReadRange | OpenConversation | MemberRenamed
+ConversationCommand = (
+    CreateDirect | SendMessage | DeleteMessage | ReadHistory | ReadRange | OpenConversation | MemberRenamed
+)
 
 
 # -- answers ------------------------------------------------------------------------------------------------------

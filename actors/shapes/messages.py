@@ -61,6 +61,12 @@ class MessageSent(Struct, frozen=True, gc=False):
     duplicate: bool = False
 
 
+class MessageDeleted(Struct, frozen=True, gc=False):
+    """The `ok` of `message.delete`; a repeated one has the same revision."""
+
+    rev: int
+
+
 class MessagePage(Struct, frozen=True):
     """The answer to `message.history`; newest first unless asked otherwise."""
 
