@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-import trio
 from msgspec import Struct
 from nacl.exceptions import CryptoError
 from nacl.pwhash import argon2id
 
 from actors.metrics import Metrics
+from actors.quiet_threads import QuietThreads
 from actors.shapes.errors import ErrorCode, KithError
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Passwords:
 
     def __init__(self, options: PasswordOptions, metrics: Metrics, stopwatch: Callable[[], float]) -> None:
         self._options = options
-        self._threads = trio.CapacityLimiter(options.at_once)
+        self._threads = QuietThreads(options.at_once, "password")
         self._waiting = 0
         self._stopwatch = stopwatch
         self._seconds = metrics.spread("password_hash_seconds", "A password hashed or checked, waiting included")
@@ -60,7 +60,7 @@ class Passwords:
         self._waiting += 1
         begun = self._stopwatch()
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=True)
+            return await self._threads.run(work)
         finally:
             self._waiting -= 1
             self._seconds.observe(self._stopwatch() - begun)

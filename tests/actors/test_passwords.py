@@ -57,6 +57,7 @@ async def test_so_many_at_a_time_and_so_many_waiting_and_no_more(monkeypatch: py
     passwords = passwords_of(PasswordOptions(passes=1, memory=8_192, at_once=2, waiting=3), metrics)
     gate, lock, both_at_work = threading.Event(), threading.Lock(), trio.Event()
     at_work = most = 0
+    loop = trio.lowlevel.current_trio_token()
 
     def slow(password_hash: bytes, password: bytes) -> bool:
         nonlocal at_work, most
@@ -64,7 +65,7 @@ async def test_so_many_at_a_time_and_so_many_waiting_and_no_more(monkeypatch: py
             at_work += 1
             most = max(most, at_work)
             if at_work == 2:
-                trio.from_thread.run_sync(both_at_work.set)
+                loop.run_sync_soon(both_at_work.set)
         gate.wait(10)
         with lock:
             at_work -= 1
