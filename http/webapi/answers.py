@@ -30,10 +30,15 @@ class Answer(NamedTuple):
         return b"" if self.status == 204 else encode(self.value)
 
 
+# What `details` may hold: `field` and `value` of what does not fit, `allowed` methods, `outcome`, `by`, and whatever else
+# one code needs. New ones come with new codes, so readers are promised the kinds of values and not the names.
+Detail = str | int | float | bool | list[str] | None
+
+
 class ErrorBody(Struct, frozen=True):
     code: str
     message: str
-    details: dict[str, Any]
+    details: dict[str, Detail]
 
 
 class Failure(Struct, frozen=True):

@@ -54,6 +54,7 @@ class Route(Struct, frozen=True):
     gives: tuple[tuple[int, Any], ...] = ()  # (status, the type of the answer's body, or Plain; None: none)
     query: tuple[Parameter, ...] = ()
     refuses: tuple[ErrorCode, ...] = ()  # beside what any route of this access may answer
+    secret: bool = False  # what it answers is kept by nobody, not even with an ETag
 
 
 class _Id(BaseConverter):

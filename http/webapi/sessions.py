@@ -32,7 +32,7 @@ async def end_session(call: Call) -> Answer:
 
 
 ROUTES: Final = (
-    Route("GET", "/auth/sessions", list_sessions, gives=((200, Page[LoginView]),)),
+    Route("GET", "/auth/sessions", list_sessions, gives=((200, Page[LoginView]),), secret=True),
     Route(
         "DELETE",
         "/auth/sessions/{session_id}",
