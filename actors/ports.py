@@ -182,7 +182,9 @@ class UserStore(Protocol):
         """Per user: unread notifications, and the rev of each conversation he is in."""
         ...
 
-    async def profile(self, id: UserId) -> Profile | None: ...
+    async def profiles(self, ids: Sequence[UserId]) -> dict[UserId, Profile]:
+        """With the e-mail address, which the edge shows to its owner only; of a deleted user nothing."""
+        ...
 
     async def block_between(self, a: UserId, b: UserId) -> frozenset[tuple[UserId, UserId]]:
         """The blocks among the two, as (blocker, blocked)."""

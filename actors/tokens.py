@@ -17,6 +17,8 @@ from actors.shapes.times import Seconds, WallTime
 
 ISSUER: Final = "kith"
 ACCESS_LIFETIME: Final = Seconds(15 * 60)
+# Provisioned load tokens live that long, and ACCESS_TOKEN_MINUTES allows no more; so long a revocation is remembered.
+LONGEST_LIFETIME: Final = Seconds(24 * 3600)
 _LONGEST: Final = 1_024  # ours have 380 characters
 _SIGNATURE: Final = 64
 
@@ -79,7 +81,10 @@ class TokenAuthority:
 
     def issue(self, user: UserId, login: LoginId, now: WallTime, lifetime: Seconds | None = None) -> str:
         issued = now // 1000
-        expires = issued + int(self.lifetime if lifetime is None else lifetime)
+        lasts = self.lifetime if lifetime is None else lifetime
+        if lasts > LONGEST_LIFETIME:
+            raise ValueError(f"a token of {lasts:g} s would outlive the memory of its login's revocation")
+        expires = issued + int(lasts)
         payload = _Payload(user, login, issued, expires, ISSUER, ISSUER)
         text = f"{self._key.header}.{_encode(msgspec.json.encode(payload))}"
         return f"{text}.{self._key.sign(text)}"

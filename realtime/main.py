@@ -55,6 +55,7 @@ async def _live(node: Node, listeners: Sequence[socket.socket], ready: Callable[
     async with trio.open_nursery() as nursery:
         await nursery.start(node.core.journal.run)
         nursery.start_soon(node.population.heads.run)
+        nursery.start_soon(node.population.profiles.run)
         nursery.start_soon(node.population.readers.run)
         await nursery.start(node.population.system.run)
         nursery.start_soon(node.core.limiter.run)

@@ -22,10 +22,10 @@ select u.id::text, c.id::text, c.rev
  where u.id = any($1::uuid[])
 """
 
-_PROFILE: Final = f"""
+_PROFILES: Final = f"""
 select id::text, username, display_name, avatar_url, bio, interests, follower_count, following_count,
        {milliseconds("created_at")}, email
-  from users where id = $1::uuid and status <> 'deleted'
+  from users where id = any($1::uuid[]) and status <> 'deleted'
 """
 
 _BLOCKS: Final = """
@@ -85,10 +85,8 @@ class PostgresUsers:
                 revs[row.conversation_id] = row.rev
         return heads
 
-    async def profile(self, id: UserId) -> Profile | None:
-        """With the e-mail address, which the edge shows to its owner only."""
-        row = await self._postgres.fetchrow(_ProfileRow, _PROFILE, id)
-        return None if row is None else row.shown
+    async def profiles(self, ids: Sequence[UserId]) -> dict[UserId, Profile]:
+        return {row.id: row.shown for row in await self._postgres.fetch(_ProfileRow, _PROFILES, ids)}
 
     async def block_between(self, a: UserId, b: UserId) -> frozenset[tuple[UserId, UserId]]:
         return frozenset(await self._postgres.fetch(_block, _BLOCKS, a, b))

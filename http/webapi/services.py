@@ -6,13 +6,14 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from actors.limiter import Limiter
+from actors.loading import Loader
 from actors.metrics import Metrics
 from actors.passwords import Passwords
 from actors.ports import AccountStore, Clock, ConversationStore, Health, Revocations, UserStore
 from actors.shapes.conversations import ConversationCommand
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import Seconds
-from actors.shapes.users import UserCommand
+from actors.shapes.users import Profile, UserCommand
 from actors.tokens import TokenAuthority
 
 Id = TypeVar("Id", contravariant=True)
@@ -46,6 +47,7 @@ class Services(Struct, frozen=True):
     conversations: Asks[ConversationId, ConversationCommand]
     accounts: AccountStore
     user_store: UserStore
+    profiles: Loader[UserId, Profile]  # many requests of one moment are one query
     conversation_store: ConversationStore
     clock: Clock
     limiter: Limiter

@@ -44,7 +44,7 @@ async def check_no_block(call: Call, other: UserId) -> None:
 
 async def _profile(call: Call, user: UserId) -> Profile:
     """Only its owner sees the e-mail of a profile."""
-    profile = await call.services.user_store.profile(user)
+    profile = await call.services.profiles.load(user)
     if profile is None:
         raise KithError(ErrorCode.USER_NOT_FOUND)
     return profile if user == call.me else msgspec.structs.replace(profile, email=UNSET)

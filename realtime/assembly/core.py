@@ -60,7 +60,7 @@ async def make_core(settings: Settings, postgres: Postgres) -> Core:
     accounts = PostgresAccounts(postgres, identity, clock)
     lifetime = Seconds(settings.access_token_minutes * 60)
     tokens = TokenAuthority(settings.jwt_secret, settings.jwt_secret_previous or None, lifetime)
-    revocations = RevokedLogins(clock, tokens.lifetime)
+    revocations = RevokedLogins(clock)
     await revocations.load(accounts)
     return Core(
         settings=settings,

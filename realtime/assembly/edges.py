@@ -40,6 +40,7 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
         conversations=population.conversations,
         accounts=core.accounts,
         user_store=population.user_store,
+        profiles=population.profiles,
         conversation_store=population.conversation_store,
         clock=clock,
         limiter=core.limiter,

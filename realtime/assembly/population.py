@@ -11,6 +11,7 @@ from actors.recital import Library
 from actors.shapes.conversations import MemberRenamed
 from actors.shapes.ids import UserId
 from actors.shapes.times import Seconds
+from actors.shapes.users import Profile
 from actors.system import ActorSystem
 from actors.user import Heads, UserActor, UserWorld
 from realtime.assembly.core import Core
@@ -29,6 +30,7 @@ class Population(Struct, frozen=True):
     conversation_store: PostgresConversations
     readers: Readers
     heads: Loader[UserId, Heads]
+    profiles: Loader[UserId, Profile]
 
 
 def populate(core: Core) -> Population:
@@ -72,4 +74,5 @@ def populate(core: Core) -> Population:
             capacity=settings.mailbox_capacity,
         )
     )
-    return Population(system, users, conversations, user_store, conversation_store, readers, heads)
+    profiles: Loader[UserId, Profile] = Loader(user_store.profiles)
+    return Population(system, users, conversations, user_store, conversation_store, readers, heads, profiles)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import iso
 from actors.shapes.users import Profile, UserState
-from storage.memory.tables import MemoryTables
+from storage.memory.tables import MemoryTables, UserRow
 
 
 class MemoryUsers:
@@ -27,22 +27,24 @@ class MemoryUsers:
             if id in self._tables.users
         }
 
-    async def profile(self, id: UserId) -> Profile | None:
-        row = self._tables.users.get(id)
-        if row is None or row.status == "deleted":
-            return None
-        return Profile(
-            id=row.id,
-            username=row.username,
-            display_name=row.display_name,
-            avatar_url=row.avatar_url,
-            bio=row.bio,
-            interests=row.interests,
-            follower_count=0,
-            following_count=0,
-            created_at=iso(row.created_at),
-            email=row.email,
-        )
+    async def profiles(self, ids: Sequence[UserId]) -> dict[UserId, Profile]:
+        rows = [self._tables.users[id] for id in ids if id in self._tables.users]
+        return {row.id: _profile(row) for row in rows if row.status != "deleted"}
 
     async def block_between(self, a: UserId, b: UserId) -> frozenset[tuple[UserId, UserId]]:
         return frozenset(pair for pair in self._tables.blocks if set(pair) == {a, b})
+
+
+def _profile(row: UserRow) -> Profile:
+    return Profile(
+        id=row.id,
+        username=row.username,
+        display_name=row.display_name,
+        avatar_url=row.avatar_url,
+        bio=row.bio,
+        interests=row.interests,
+        follower_count=0,
+        following_count=0,
+        created_at=iso(row.created_at),
+        email=row.email,
+    )

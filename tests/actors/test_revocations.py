@@ -1,9 +1,12 @@
 """Revoked logins are known as long as a token of theirs could live, and then forgotten."""
 
+import pytest
+
 from actors.revocations import RevokedLogins
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import Seconds, WallTime
 from actors.shapes.users import NewLogin, Register
+from actors.tokens import LONGEST_LIFETIME, TokenAuthority
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.tables import MemoryTables
 from tests.clocks import ActorToken, HandClock
@@ -88,3 +91,22 @@ async def test_what_was_revoked_elsewhere_is_news_once() -> None:
     assert await revoked.catch_up(store) == [(user, ONE)]
     assert ONE in revoked
     assert await revoked.catch_up(store) == []
+
+
+async def test_a_start_goes_back_as_far_as_the_longest_token_of_all_lives() -> None:
+    """Tokens for load tests live for a day. One whose login was revoked an hour ago was good again after a restart,
+    and even without one, because a revocation was forgotten after the 15 minutes of an ordinary token."""
+    clock = HandClock()
+    store = await one_login(clock)
+    await store.close_logins(ActorToken(), USER, None, None)
+    clock.seconds = LONGEST_LIFETIME - 1
+    revoked = RevokedLogins(clock)
+    await revoked.load(store)
+    assert ONE in revoked
+
+
+def test_no_token_outlives_the_memory_of_revocations() -> None:
+    tokens, now = TokenAuthority("a secret of the tests"), HandClock().now()
+    assert tokens.issue(USER, ONE, now, LONGEST_LIFETIME)
+    with pytest.raises(ValueError, match="outlive"):
+        tokens.issue(USER, ONE, now, Seconds(LONGEST_LIFETIME + 1))

@@ -239,10 +239,11 @@ async def test_users_load_with_heads_profile_and_blocks(world: World) -> None:
     alone = await world.add_user("alone")
     heads = await world.users.heads([talk.a, alone, nobody])
     assert heads == {talk.a: (0, {talk.id: 2}), alone: (0, {})}
-    profile = await world.users.profile(talk.a)
-    assert profile is not None
+    profiles = await world.users.profiles([talk.a, nobody, talk.b])
+    assert set(profiles) == {talk.a, talk.b}
+    profile = profiles[talk.a]
     assert (profile.username, profile.email, profile.interests) == ("anna", "anna@example.org", ())
-    assert await world.users.profile(nobody) is None
+    assert await world.users.profiles([nobody]) == await world.users.profiles([]) == {}
     assert await world.users.block_between(talk.a, talk.b) == frozenset()
     await world.block(talk.a, talk.b)
     assert await world.users.block_between(talk.b, talk.a) == {(talk.a, talk.b)}

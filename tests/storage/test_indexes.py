@@ -72,7 +72,7 @@ async def test_no_read_goes_through_a_table(database_url: str) -> None:
         await conversations.unread(talk.a, [id])
         await users.load([talk.a])
         await users.heads([talk.a])
-        await users.profile(talk.a)
+        await users.profiles([talk.a])
         await users.block_between(talk.a, talk.b)
         await postgres.fetch(lambda _: None, "select pg_stat_force_next_flush()")
         await postgres.fetchval(int, "select 1")

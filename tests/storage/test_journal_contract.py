@@ -168,8 +168,7 @@ async def test_a_profile_changes_what_was_given_and_nothing_else(world: World) -
     a = await world.add_user("anna", "Anna")
     assert await world.journal.append(TOKEN, rename(a, 0, bio="sings", interests=("music", "sea"))) == Committed()
     assert await world.journal.append(TOKEN, rename(a, 1, display_name=None, avatar_url="/a.png")) == Committed()
-    profile = await world.users.profile(a)
-    assert profile is not None
+    profile = (await world.users.profiles([a]))[a]
     assert profile.email is not UNSET
     assert (profile.username, profile.display_name, profile.avatar_url) == ("anna", None, "/a.png")
     assert (profile.bio, profile.interests) == ("sings", ("music", "sea"))

@@ -23,7 +23,7 @@ from actors.recital import Library
 from actors.revocations import RevokedLogins
 from actors.shapes.ids import ConversationId, LoginId, MessageId, SocketId, UserId
 from actors.shapes.times import Seconds
-from actors.shapes.users import Connect, Ending
+from actors.shapes.users import Connect, Ending, Profile
 from actors.system import ActorSystem
 from actors.tokens import TokenAuthority
 from actors.user import Heads, UserActor, UserWorld
@@ -169,8 +169,9 @@ def memory_stores(clock: HandClock) -> Stores:
 async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | None = None) -> AsyncIterator[Node]:
     """Real actors between the web app and the stores."""
     metrics, tokens = Metrics(), TokenAuthority("a secret of the tests")
-    revocations = RevokedLogins(clock, tokens.lifetime)
+    revocations = RevokedLogins(clock)
     heads: Loader[UserId, Heads] = Loader(stores.users.heads)
+    profiles: Loader[UserId, Profile] = Loader(stores.users.profiles)
     readers, system = Readers(), ActorSystem(clock)
     world = UserWorld(
         unread=stores.conversations.unread,
@@ -204,6 +205,7 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
         conversations=conversations,
         accounts=stores.accounts,
         user_store=stores.users,
+        profiles=profiles,
         conversation_store=stores.conversations,
         clock=clock,
         limiter=Limiter(clock, limits or LimiterOptions(), metrics),
@@ -219,6 +221,7 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heads.run)
+        nursery.start_soon(profiles.run)
         nursery.start_soon(readers.run)
         await nursery.start(system.run)
         node = Node(services, clock, stores, users)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import trio
 
 from tests.webapi.node import Node, Person
 from tests.webapi.test_accounts import code
@@ -142,3 +143,21 @@ async def test_a_deleted_user_is_not_found(node: Node, anna: Person, ben: Person
     assert node.tables is not None
     node.tables.users[anna.id].status = "deleted"
     assert code(await ben.client.get(f"/users/{anna.id}")) == "404 USER_NOT_FOUND"
+
+
+async def test_profiles_asked_for_at_once_are_read_together(node: Node, anna: Person, ben: Person) -> None:
+    """Each request had crossed to the database by itself, and that crossing cost more than all the rest of it."""
+    answers: list[str] = []
+
+    async def look(person: Person) -> None:
+        answers.append((await person.client.get("/users/me")).json()["username"])
+
+    for person in (anna, ben):
+        await look(person)  # from now on nobody's limits are read
+    before = node.services.profiles.queries
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(look, anna)
+            nursery.start_soon(look, ben)
+    assert sorted(answers[2:]) == ["anna"] * 20 + ["ben"] * 20
+    assert node.services.profiles.queries - before < 10
