@@ -1,11 +1,12 @@
-"""`kith migrate` and `kith seed`: the database's schema, and a few people to look at."""
+"""`kith migrate` and `kith seed`: the database's schema, and a world to look at."""
 
 import trio
 
 from realtime.commands.database import bring_up_to_date, command_database
 from realtime.refusal import RefusalError
 from realtime.settings import Settings
-from storage.seed import DEMO_PASSWORD, PEOPLE, seed
+from storage.seed import DEMO_PASSWORD, seed
+from storage.seed_people import PEOPLE
 
 
 def migrate_now(settings: Settings) -> int:
@@ -21,7 +22,13 @@ def seed_now(settings: Settings) -> int:
     with command_database(settings) as url:
         trio.run(bring_up_to_date, url)
         made = trio.run(seed, url)
-    first = next(iter(PEOPLE))
-    print(f"Made {made.users} people, {made.conversations} conversations and {made.messages} messages.")
-    print(f"Sign in as {first}@example.org with the password {DEMO_PASSWORD}; likewise {', '.join(PEOPLE)}.")
+    if made.users:
+        print(
+            f"Made {made.users} people with {made.follows} follows, {made.conversations} conversations,"
+            f" {made.messages} messages and {made.stories} stories."
+        )
+    else:
+        print("The demo world is already there; nothing was made.")
+    anna, *others = PEOPLE
+    print(f"Sign in as {anna}@example.org with the password {DEMO_PASSWORD}; likewise {', '.join(others)}.")
     return 0
