@@ -84,11 +84,11 @@ async def register(call: Call) -> Answer:
     # Only now: whoever mistypes an e-mail has not used up his ten registrations.
     call.pay_by_address(Limit.REGISTRATIONS)
     password_hash = await call.services.passwords.hash(password)
-    login, refresh_token = _new_login(call)
+    login, refresh_token = new_login(call)
     id = UserId(call.services.new_id())
     command = Register(email, username, chosen, password_hash, login)
     account = await call.services.users.ask(id, command, call.services.options.ask_timeout)
-    return Answer(_signed_in(call, account, login.id, refresh_token), 201)
+    return Answer(signed_in(call, account, login.id, refresh_token), 201)
 
 
 async def login(call: Call) -> Answer:
@@ -100,13 +100,12 @@ async def login(call: Call) -> Answer:
         found = None
     await _check_password(call, body.password, found)
     assert found is not None
-    if found.status != "active":
-        raise KithError(ErrorCode.FORBIDDEN, "This account is suspended")
-    login, refresh_token = _new_login(call)
+    check_standing(found)
+    login, refresh_token = new_login(call)
     user = found.account.user_id
     command = OpenLogin(login, checked=found.password_hash)
     account = await call.services.users.ask(user, command, call.services.options.ask_timeout)
-    return Answer(_signed_in(call, account, login.id, refresh_token))
+    return Answer(signed_in(call, account, login.id, refresh_token))
 
 
 async def refresh(call: Call) -> Answer:
@@ -122,7 +121,7 @@ async def refresh(call: Call) -> Answer:
     account: Account | None = await call.services.users.ask(user, command, call.services.options.ask_timeout)
     if account is None:
         raise KithError(ErrorCode.INVALID_TOKEN)
-    return Answer(_signed_in(call, account, login_id, refresh_token))
+    return Answer(signed_in(call, account, login_id, refresh_token))
 
 
 async def logout(call: Call) -> Answer:
@@ -159,6 +158,12 @@ async def change_password(call: Call) -> Answer:
     return Answer(EndedSessions(len(ended)))
 
 
+def check_standing(credentials: Credentials) -> None:
+    """Whether somebody who has shown who he is may come in. Asked only then: a suspension is nobody else's business."""
+    if credentials.status != "active":
+        raise KithError(ErrorCode.FORBIDDEN, "This account is suspended")
+
+
 def _bearer(call: Call) -> str:
     authorization = call.request.headers.get("Authorization", "")
     scheme, _, token = authorization.partition(" ")
@@ -179,7 +184,7 @@ async def _check_password(call: Call, password: str, credentials: Credentials | 
         raise KithError(ErrorCode.INVALID_CREDENTIALS, wrong)
 
 
-def _new_login(call: Call) -> tuple[NewLogin, str]:
+def new_login(call: Call) -> tuple[NewLogin, str]:
     """A login that begins now, and the refresh token of which it keeps only the hash."""
     refresh_token = new_refresh_token()
     agent = call.request.headers.get("User-Agent", "").replace("\x00", "")[:_AGENT_SHOWN] or None
@@ -198,7 +203,7 @@ def _refresh_expiry(call: Call) -> WallTime:
     return WallTime(call.now + round(call.services.options.refresh_lifetime * 1000))
 
 
-def _signed_in(call: Call, account: Account, login: LoginId, refresh_token: str) -> SignedIn:
+def signed_in(call: Call, account: Account, login: LoginId, refresh_token: str) -> SignedIn:
     tokens = call.services.tokens
     access_token = tokens.issue(account.user_id, login, call.now)
     return SignedIn(
