@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from actors.shapes.audit import AuditRow
 from actors.shapes.conversations import (
     ChangeRange,
     ConversationRow,
@@ -14,8 +15,9 @@ from actors.shapes.conversations import (
     MyMembership,
 )
 from actors.shapes.errors import KithError
+from actors.shapes.idempotency import KeptAnswer, KeyName, KeyRow
 from actors.shapes.ids import ClientId, ConversationId, LoginId, MessageId, UserId
-from actors.shapes.messages import MessagePage, MessageSent, StoredMessage
+from actors.shapes.messages import DeletedMessage, MessageFacts, MessagePage, MessageSent, MessageView, StoredMessage
 from actors.shapes.times import Seconds, WallTime
 from actors.shapes.users import (
     Account,
@@ -62,6 +64,14 @@ class WriteToken(Protocol):
 # -- the journal ----------------------------------------------------------------------------------------------------
 
 
+class Beside(Struct, frozen=True, gc=False):
+    """Rows that are written with a unit, or not at all. Few units have any; the others' flush does not ask."""
+
+    deleted: Sequence[DeletedMessage] = ()  # of a conversation's unit only
+    keys: Sequence[KeyRow] = ()
+    audits: Sequence[AuditRow] = ()
+
+
 class ConversationUnit(Struct, frozen=True, gc=False):
     """All rows of one conversation's batch: a compare-and-set of its head, and its new messages, seq and rev rising."""
 
@@ -70,12 +80,14 @@ class ConversationUnit(Struct, frozen=True, gc=False):
     new_rev: int
     new_seq: int
     messages: Sequence[StoredMessage]
+    beside: Beside | None = None
 
 
 class BirthUnit(Struct, frozen=True, gc=False):
     """A conversation that comes into being, with its members, at rev 1; a direct one is unique per pair and mode."""
 
     row: ConversationRow
+    beside: Beside | None = None
 
 
 class ProfileUnit(Struct, frozen=True, gc=False):
@@ -86,6 +98,7 @@ class ProfileUnit(Struct, frozen=True, gc=False):
     new_rev: int
     changes: UpdateProfile
     at: WallTime
+    beside: Beside | None = None
 
 
 Unit = ConversationUnit | BirthUnit | ProfileUnit
@@ -102,7 +115,14 @@ class Fenced(Struct, frozen=True):
 class Repeats(Struct, frozen=True):
     """Some of these client ids are stored; nothing of the unit was written. Answer them, decide the rest anew."""
 
-    found: dict[tuple[UserId, ClientId], tuple[MessageSent, str]]  # with the stored text, to tell a conflict
+    # With the stored text, to tell a conflict; None of a message that was deleted since.
+    found: dict[tuple[UserId, ClientId], tuple[MessageSent, str | None]]
+
+
+class KeysUsed(Struct, frozen=True):
+    """Some of its idempotency keys are in use; nothing of the unit was written."""
+
+    names: frozenset[KeyName]
 
 
 class Poisoned(Struct, frozen=True):
@@ -117,7 +137,7 @@ class Taken(Struct, frozen=True):
     by: ConversationId | None
 
 
-Receipt = Committed | Fenced | Repeats | Poisoned | Taken
+Receipt = Committed | Fenced | Repeats | KeysUsed | Poisoned | Taken
 
 
 class Journal(Protocol):
@@ -162,8 +182,16 @@ class ConversationStore(Protocol):
 
     async def sent_before(
         self, id: ConversationId, keys: Sequence[tuple[UserId, ClientId]]
-    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str]]:
-        """Which of these sends are stored, what their senders were told, and their text."""
+    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str | None]]:
+        """Which of these sends are stored, what their senders were told, and their text unless it was deleted."""
+        ...
+
+    async def facts(self, id: ConversationId, messages: Sequence[MessageId]) -> dict[MessageId, MessageFacts]:
+        """What is known of those of these messages that are of this conversation."""
+        ...
+
+    async def message(self, id: ConversationId, joined_rev: int, message: MessageId) -> MessageView | None:
+        """One message, or its tombstone, for whoever is a member since `joined_rev`."""
         ...
 
     async def where_is(self, message: MessageId) -> ConversationId | None: ...
@@ -227,6 +255,12 @@ class AccountStore(Protocol):
     async def change_password(self, token: WriteToken, id: UserId, command: ChangePassword) -> list[LoginId]:
         """Set it and revoke every other login; say which ones. Raises as `open_login`."""
         ...
+
+
+class KeyStore(Protocol):
+    """Idempotency keys that are in use. They are written with their effects; this only looks them up."""
+
+    async def find(self, owner: str, key: str, now: WallTime) -> KeptAnswer | None: ...
 
 
 class SoftNotes(Protocol):

@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from actors.shapes.conversations import ConversationState, Member, SendMessage
+from msgspec import structs
+
+from actors.shapes.conversations import ConversationState, DeleteMessage, Member, Role, SendMessage
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import MessageId, UserId
-from actors.shapes.messages import StoredMessage
+from actors.shapes.messages import DeletedMessage, MessageDeleted, MessageFacts, StoredMessage
 from actors.shapes.times import WallTime
 
 
@@ -67,3 +69,38 @@ def decide_send(
     )
     after = ConversationState(state.id, state.type, state.privacy_mode, seq, rev, state.members, state.blocks)
     return after, message
+
+
+def decide_delete(
+    state: ConversationState | None, command: DeleteMessage, facts: MessageFacts | None, now: WallTime
+) -> tuple[ConversationState, DeletedMessage] | MessageDeleted | KithError:
+    """The state after this deletion and the tombstone, the revision of the one that is there, or the refusal."""
+    if command.as_admin:
+        if state is None:
+            return not_found()
+        refusal = KithError(ErrorCode.MESSAGE_NOT_FOUND) if facts is None else None
+    else:
+        granted = access(state, command.deleter)
+        if isinstance(granted, KithError):
+            return granted
+        state, member = granted
+        refusal = _may_not_delete(member, facts)
+    if refusal is not None:
+        return refusal
+    assert facts is not None
+    if facts.deleted:
+        return MessageDeleted(facts.rev)
+    rev = state.rev + 1
+    tombstone = DeletedMessage(facts.id, state.id, facts.seq, rev, facts.created_rev, command.deleter, now)
+    return structs.replace(state, rev=rev), tombstone
+
+
+def _may_not_delete(member: Member, facts: MessageFacts | None) -> KithError | None:
+    """Authors may at any time, and so may the conversation's admins, of what they may read."""
+    if facts is not None and facts.sender_id == member.user_id:
+        return None
+    if facts is None or facts.created_rev < member.joined_rev:
+        return KithError(ErrorCode.MESSAGE_NOT_FOUND)
+    if member.role not in (Role.OWNER, Role.ADMIN):
+        return KithError(ErrorCode.FORBIDDEN)
+    return None

@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from actors.shapes.audit import AuditRow
+from actors.shapes.idempotency import Keyed
 from actors.shapes.ids import ClientId, ConversationId, MessageId, SocketId, UserId
 from actors.shapes.messages import MessageView
 from actors.shapes.times import WallTime
@@ -56,6 +57,7 @@ class CreateDirect(Struct, frozen=True):
     creator: UserId
     other: UserId
     privacy_mode: PrivacyMode
+    keyed: Keyed | None = None
 
 
 class SendMessage(Struct, frozen=True, gc=False):
@@ -66,6 +68,7 @@ class SendMessage(Struct, frozen=True, gc=False):
     after: ClientId | None = None
     reply_to: MessageId | None = None
     mentions: tuple[UserId, ...] = ()
+    keyed: Keyed | None = None
 
 
 class DeleteMessage(Struct, frozen=True, gc=False):
@@ -90,6 +93,11 @@ class ReadHistory(Struct, frozen=True, gc=False):
     ascending: bool = False
 
 
+class ReadMessage(Struct, frozen=True, gc=False):
+    reader: UserId
+    message_id: MessageId
+
+
 class ReadRange(Struct, frozen=True, gc=False):
     reader: UserId
     after_rev: int
@@ -110,7 +118,14 @@ class MemberRenamed(Struct, frozen=True, gc=False):
 
 
 ConversationCommand = (
-    CreateDirect | SendMessage | DeleteMessage | ReadHistory | ReadRange | OpenConversation | MemberRenamed
+    CreateDirect
+    | SendMessage
+    | DeleteMessage
+    | ReadHistory
+    | ReadMessage
+    | ReadRange
+    | OpenConversation
+    | MemberRenamed
 )
 
 

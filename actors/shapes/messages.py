@@ -28,6 +28,29 @@ class StoredMessage(Struct, frozen=True, gc=False, omit_defaults=True):
     reply_to: MessageId | None = None
 
 
+class DeletedMessage(Struct, frozen=True, gc=False):
+    """What a deletion makes of one row of `messages`, as the journal writes it: a tombstone that keeps its place."""
+
+    id: MessageId
+    conversation_id: ConversationId
+    seq: int
+    rev: int
+    created_rev: int
+    deleted_by: UserId
+    deleted_at: WallTime
+
+
+class MessageFacts(Struct, frozen=True, gc=False):
+    """What a decision about a stored message asks of it."""
+
+    id: MessageId
+    seq: int
+    rev: int
+    created_rev: int
+    sender_id: UserId
+    deleted: bool
+
+
 class MessageView(Struct, frozen=True, gc=False):
     """The message of PROTOCOL.md section 5, without what does not apply and, in events, what depends on the reader."""
 
@@ -65,6 +88,17 @@ class MessageDeleted(Struct, frozen=True, gc=False):
     """The `ok` of `message.delete`; a repeated one has the same revision."""
 
     rev: int
+
+
+class MessageTombstone(Struct, frozen=True, gc=False):
+    """The payload of `message.deleted`."""
+
+    conversation_id: ConversationId
+    message_id: MessageId
+    seq: int
+    rev: int
+    deleted_by: UserId
+    deleted_at: str
 
 
 class MessagePage(Struct, frozen=True):
