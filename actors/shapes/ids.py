@@ -10,6 +10,7 @@ ConversationId = NewType("ConversationId", str)
 MessageId = NewType("MessageId", str)
 ClientId = NewType("ClientId", str)
 LoginId = NewType("LoginId", str)  # one signed-in session of an account (a row of `sessions`)
+IdentityId = NewType("IdentityId", str)  # an account's link to somebody at a provider
 SocketId = NewType("SocketId", int)  # one open connection on this node
 
 _CANONICAL: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
