@@ -2,17 +2,22 @@
 
 import enum
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, NewType, Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
 from actors.shapes.frames import Frame
 from actors.shapes.ids import ConversationId, LoginId, SocketId, UserId
-from actors.shapes.times import WallTime
+from actors.shapes.logins import NewLogin as NewLogin
+from actors.shapes.moderation import ModerationCommand
+from actors.shapes.sign_in import SignInCommand
+from actors.shapes.times import Seconds, WallTime
 
 Limits = Literal["normal", "load"]
 NAME_LIMIT = 100
 BIO_LIMIT = 1_000
+
+TicketId = NewType("TicketId", bytes)
 
 
 class UserState(Struct, frozen=True, gc=False):
@@ -53,6 +58,7 @@ class Ending(enum.Enum):
     REVOKED = "revoked"  # the login was revoked, the account suspended or deleted
     RESYNC = "resync"  # something did not reach it, and nobody can say what
     RESTART = "restart"  # its actor crashed
+    TICKET = "ticket"  # it came with a ticket that was spent, or that nobody remembers
 
 
 class Socket(Protocol):
@@ -78,6 +84,15 @@ class Connect(Struct, frozen=True):
     socket: Socket
     device_id: str | None
     attempt: int | None  # None: the newest wins
+    ticket: TicketId | None = None  # what its upgrade carried; good once
+
+
+class IssueTicket(Struct, frozen=True, gc=False):
+    """A ticket was made for one of his logins: remember it until somebody connects with it, or it is too old."""
+
+    id: TicketId
+    login_id: LoginId
+    expires_at: WallTime
 
 
 class Disconnect(Struct, frozen=True, gc=False):
@@ -99,15 +114,26 @@ class UserChanged(Struct, frozen=True, gc=False):
     rev: int = 0  # 0: whatever is known
 
 
+class Resync(Struct, frozen=True, gc=False):
+    """Something did not reach his connections, and nobody can say what: close them, so that they reload."""
+
+
+class SettleIn(Struct, frozen=True, gc=False):
+    """Who came before this moment has been given all that was committed before it came."""
+
+    before: Seconds
+
+
 class Deliver(Struct, frozen=True, gc=False):
     """A durable event on its way to every connection of one user; the connection that caused it gets `ok` instead."""
 
     frame: Frame
     conversation_id: ConversationId
-    seq: int  # 0: not a message
+    seq: int  # of a message that was sent; 0: not of one; negative: this message was deleted
     sender: UserId
     origin: SocketId | None = None
     ok: Frame | None = None
+    rev: int = 0  # 0: nothing durable
 
 
 class CountUnread(Struct, frozen=True):
@@ -125,15 +151,6 @@ class Connected(Struct, frozen=True):
 # -- commands of accounts: passwords arrive hashed, tokens arrive hashed ---------------------------------------------
 
 
-class NewLogin(Struct, frozen=True):
-    id: LoginId
-    token_hash: bytes
-    user_agent: str | None
-    address: str | None
-    created_at: WallTime
-    expires_at: WallTime
-
-
 class Register(Struct, frozen=True):
     email: str
     username: str
@@ -143,10 +160,14 @@ class Register(Struct, frozen=True):
 
 
 class OpenLogin(Struct, frozen=True):
-    """`checked`: the hash that the password was right for. If it was changed meanwhile, the login would outlive it."""
+    """`checked`: the hash that the password was right for. If it was changed meanwhile, the login would outlive it.
+
+    `totp`: the one-time or recovery code, as typed; TOTP_REQUIRED when the account asks for one and none was given.
+    """
 
     login: NewLogin
     checked: str | None = None
+    totp: str | None = None
 
 
 class RotateLogin(Struct, frozen=True):
@@ -178,7 +199,19 @@ class UpdateProfile(Struct, frozen=True):
 
 
 AccountCommand = Register | OpenLogin | RotateLogin | CloseLogins | ChangePassword | UpdateProfile
-UserCommand = Connect | Disconnect | EndLogins | UserChanged | Deliver | CountUnread | AccountCommand
+DeskCommand = AccountCommand | ModerationCommand | SignInCommand
+UserCommand = (
+    Connect
+    | Disconnect
+    | IssueTicket
+    | EndLogins
+    | UserChanged
+    | Resync
+    | SettleIn
+    | Deliver
+    | CountUnread
+    | DeskCommand
+)
 
 
 class Account(Struct, frozen=True):
