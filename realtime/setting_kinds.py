@@ -128,6 +128,14 @@ def _parse_host_and_port(text: str) -> str:
 host_and_port = Kind("host:port, or empty", _parse_host_and_port)
 
 
+def _parse_bucket_name(text: str) -> str:
+    _refuse_unless(re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text) is not None and ".." not in text)
+    return text
+
+
+bucket_name = Kind("3 to 63 small letters, digits, dots or hyphens", _parse_bucket_name)
+
+
 def _web_address(text: str, *, bare: bool) -> str:
     """http or https and a host; `bare`: nothing behind the port."""
     try:
@@ -147,6 +155,15 @@ public_url = Kind(
 issuer = Kind(
     "the https:// (or http://) address of a provider, or empty", lambda text: text and _web_address(text, bare=False)
 )
+
+
+def _parse_store_endpoint(text: str) -> str:
+    if text and "://" not in text:
+        return _web_address(f"https://{text}", bare=True).removeprefix("https://")
+    return text and _web_address(text, bare=True)
+
+
+store_endpoint = Kind("host:port, or the same with http:// or https:// before it, or empty", _parse_store_endpoint)
 
 
 def _parse_origins(text: str) -> tuple[str, ...]:

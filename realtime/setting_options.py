@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from realtime.setting_kinds import (
     Kind,
     addresses,
+    bucket_name,
     database_url,
     host_and_port,
     hosts,
@@ -19,6 +20,7 @@ from realtime.setting_kinds import (
     public_url,
     redis_url,
     secret,
+    store_endpoint,
     whole,
     words,
     yes_or_no,
@@ -27,13 +29,17 @@ from realtime.setting_kinds import (
 
 @dataclass(frozen=True)
 class Option:
-    """`default` is the text that .env.example shows; `field` of Settings is the lower-case name."""
+    """`default` is the text that .env.example shows; `field` of Settings is the lower-case name.
+
+    `alias` is a name of the sources' that means the same; both may be set if they say the same.
+    """
 
     name: str
     default: str
     kind: Kind
     meaning: str
     secret: bool = False
+    alias: str = ""
 
     @property
     def field(self) -> str:
@@ -59,6 +65,24 @@ OPTIONS = (
     Option("REDIS_URL", "", redis_url, "Redis 6.2 or Valkey, which wakes the other nodes; empty is none", secret=True),
     Option("REDIS_ADDR", "", host_and_port, "the same in two parts, if REDIS_URL is empty"),
     Option("REDIS_PASSWORD", "", plain, "to REDIS_ADDR", secret=True),
+    Option(
+        "S3_ENDPOINT",
+        "",
+        store_endpoint,
+        "object store for media (also MINIO_ENDPOINT, and so on below); empty is none",
+        alias="MINIO_ENDPOINT",
+    ),
+    Option("S3_ACCESS_KEY", "", plain, "who asks there", secret=True, alias="MINIO_ACCESS_KEY"),
+    Option("S3_SECRET_KEY", "", plain, "what signs the requests", secret=True, alias="MINIO_SECRET_KEY"),
+    Option("S3_BUCKET", "kith", bucket_name, "where media lie; `kith bucket` makes it", alias="MINIO_BUCKET"),
+    Option(
+        "S3_USE_SSL",
+        "yes",
+        yes_or_no,
+        "no for http:// to an S3_ENDPOINT that does not say which",
+        alias="MINIO_USE_SSL",
+    ),
+    Option("S3_REGION", "us-east-1", node_name, "what signatures name; stores of one's own take the default"),
     Option("KITH_VAR", "var", path, "data, secrets and the lock; relative to the checkout"),
     Option(
         "KITH_ENV", "development", one_of("development", "production"), "production refuses a missing or weak secret"

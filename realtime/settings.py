@@ -14,6 +14,8 @@ from realtime.setting_options import OPTIONS, Option
 CHECKOUT = Path(__file__).resolve().parent.parent
 # Shorter than this a seed can be tried out; the second is what .env.example shows.
 SHORTEST_SECRET = 32
+# Two are the journal's; with fewer than three for everything else one slow read keeps all others waiting.
+LEAST_POOL_OF_WORKER = 5
 EXAMPLE_SECRET = "change-me-to-the-output-of-openssl-rand-hex-32"
 
 
@@ -38,6 +40,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str
     redis_addr: str
     redis_password: str
+    s3_endpoint: str
+    s3_access_key: str
+    s3_secret_key: str
+    s3_bucket: str
+    s3_use_ssl: bool
+    s3_region: str
     kith_var: str
     kith_env: str
     kith_node: str
@@ -98,6 +106,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"redis://:{quote(self.redis_password, safe='')}@{self.redis_addr}/0"
 
     @property
+    def object_store(self) -> str:
+        """The address of the object store with its scheme; empty: there is none."""
+        if not self.s3_endpoint or "://" in self.s3_endpoint:
+            return self.s3_endpoint
+        return f"{'https' if self.s3_use_ssl else 'http'}://{self.s3_endpoint}"
+
+    @property
     def production(self) -> bool:
         return self.kith_env == "production"
 
@@ -120,12 +135,15 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> S
     problems: list[str] = []
     values: dict[str, Value] = {}
     for option in OPTIONS:
-        text = given.get(option.name, "").strip() or option.default
+        name, text = named(option, given)
+        if name == option.name and given.get(option.alias, "").strip() not in ("", text):
+            problems.append(f"{name} and {option.alias} are both set and differ; they mean the same.")
+        text = text or option.default
         try:
             values[option.field] = option.kind.parse(text)
         except BadValueError:
             shown = "(hidden)" if option.secret else repr(text)
-            problems.append(f"{option.name} is {shown} and must be {option.kind.allowed}.")
+            problems.append(f"{name} is {shown} and must be {option.kind.allowed}.")
     values["kith_node"] = values.get("kith_node") or host_name()
     if not problems:
         settings = msgspec.convert(values, Settings)
@@ -135,6 +153,14 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> S
     raise SettingsError(problems)
 
 
+def named(option: Option, given: Mapping[str, str]) -> tuple[str, str]:
+    """Under which of its names an option is set, and to what; its own name and nothing if it is not."""
+    text = given.get(option.name, "").strip()
+    if not text and option.alias and given.get(option.alias, "").strip():
+        return option.alias, given[option.alias].strip()
+    return option.name, text
+
+
 def contradictions(settings: Settings) -> list[str]:
     """Values that are fine alone and not together."""
     problems = []
@@ -142,8 +168,16 @@ def contradictions(settings: Settings) -> list[str]:
         low, high = getattr(settings, least), getattr(settings, most)
         if low > high:
             problems.append(f"{least.upper()} is {low} and must be at most {most.upper()}, which is {high}.")
+    workers, least = settings.kith_workers, settings.kith_workers * LEAST_POOL_OF_WORKER
+    if workers > 1 and settings.database_pool_max < least:
+        problems.append(
+            f"DATABASE_POOL_MAX is {settings.database_pool_max} and must be at least {least} for KITH_WORKERS={workers}:"
+            f" {LEAST_POOL_OF_WORKER} for each, of which the journal has two."
+        )
     if settings.oidc_issuer and not (settings.oidc_client_id and settings.oidc_redirect_uris):
         problems.append("OIDC_ISSUER is set and needs OIDC_CLIENT_ID and OIDC_REDIRECT_URIS.")
+    if settings.s3_endpoint and not (settings.s3_access_key and settings.s3_secret_key):
+        problems.append("S3_ENDPOINT is set and needs S3_ACCESS_KEY and S3_SECRET_KEY.")
     if settings.production:
         reason = weakness(settings.jwt_secret)
         if reason:
@@ -194,9 +228,15 @@ def read_env_file(file: Path) -> dict[str, str]:
     return found
 
 
-def process_settings() -> Settings:
-    """What this process was given: its environment and the checkout's .env."""
-    return load_settings(os.environ, CHECKOUT / ".env")
+def process_settings(flags: Mapping[str, str] | None = None) -> Settings:
+    """What this process was given: the flags of its command line, its environment and the checkout's .env."""
+    return load_settings({**os.environ, **(flags or {})}, CHECKOUT / ".env")
+
+
+def given_settings() -> dict[str, str]:
+    """The same as texts, for the environment of processes that are to be given the same; "" is the default."""
+    given = {**read_env_file(CHECKOUT / ".env"), **os.environ}
+    return {option.name: named(option, given)[1] for option in OPTIONS}
 
 
 def masked(option: Option, value: Value) -> str:

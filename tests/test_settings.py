@@ -32,6 +32,12 @@ WRONG = {
     "REDIS_URL": "http://localhost",
     "REDIS_ADDR": "localhost",
     "REDIS_PASSWORD": "a\tb",
+    "S3_ENDPOINT": "https://s3.example.org/bucket",
+    "S3_ACCESS_KEY": "a\tb",
+    "S3_SECRET_KEY": "a\tb",
+    "S3_BUCKET": "Kith",
+    "S3_USE_SSL": "perhaps",
+    "S3_REGION": "eu west",
     "KITH_VAR": "a\0b",
     "KITH_ENV": "prod",
     "KITH_NODE": "-node one",
@@ -128,6 +134,41 @@ def test_what_looks_right_and_is_not(name: str, text: str) -> None:
 )
 def test_what_is_understood(name: str, text: str, value: object) -> None:
     assert getattr(load_settings({name: text}), name.lower()) == value
+
+
+KEYS = {"S3_ACCESS_KEY": "who", "S3_SECRET_KEY": "hush"}
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({}, ""),
+        ({"S3_ENDPOINT": "store:9000"}, "https://store:9000"),
+        ({"S3_ENDPOINT": "store:9000", "S3_USE_SSL": "no"}, "http://store:9000"),
+        ({"MINIO_ENDPOINT": "localhost:9000", "MINIO_USE_SSL": "false"}, "http://localhost:9000"),
+        ({"S3_ENDPOINT": "http://store:9000/", "S3_USE_SSL": "yes"}, "http://store:9000"),
+    ],
+)
+def test_the_object_store_has_one_address_however_it_was_given(given: dict[str, str], address: str) -> None:
+    assert load_settings({**KEYS, **given}).object_store == address
+
+
+def test_a_name_of_the_sources_means_the_same() -> None:
+    settings = load_settings({"MINIO_BUCKET": "stories", "S3_BUCKET": "stories"})
+    assert settings.s3_bucket == "stories"
+    (problem,) = problems({"MINIO_BUCKET": "stories", "S3_BUCKET": "kith"})
+    assert problem == "S3_BUCKET and MINIO_BUCKET are both set and differ; they mean the same."
+    (problem,) = problems({"MINIO_SECRET_KEY": "one", "S3_SECRET_KEY": "two"})
+    assert "one" not in problem
+    (problem,) = problems({"MINIO_BUCKET": "Stories"})
+    assert problem.startswith("MINIO_BUCKET is 'Stories' and must be ")
+    names = [option.name for option in OPTIONS] + [option.alias for option in OPTIONS if option.alias]
+    assert len(names) == len(set(names))
+
+
+def test_an_object_store_needs_keys() -> None:
+    (problem,) = problems({"S3_ENDPOINT": "store:9000"})
+    assert problem == "S3_ENDPOINT is set and needs S3_ACCESS_KEY and S3_SECRET_KEY."
 
 
 def test_values_that_contradict_each_other() -> None:
