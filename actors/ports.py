@@ -1,6 +1,6 @@
 """What actors and the edges need of the world, as protocols; storage and realtime implement them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from actors.shapes.conversations import (
     MyMembership,
 )
 from actors.shapes.errors import KithError
+from actors.shapes.flushes import Changed, Position, Swept, Window
 from actors.shapes.idempotency import KeptAnswer, KeyName, KeyRow
 from actors.shapes.ids import ClientId, ConversationId, LoginId, MessageId, UserId
 from actors.shapes.messages import DeletedMessage, MessageFacts, MessagePage, MessageSent, MessageView, StoredMessage
@@ -261,6 +262,30 @@ class KeyStore(Protocol):
     """Idempotency keys that are in use. They are written with their effects; this only looks them up."""
 
     async def find(self, owner: str, key: str, now: WallTime) -> KeptAnswer | None: ...
+
+
+class FlushLog(Protocol):
+    """What other nodes of the deployment commit, read back from the flush rows; this node's own are left out."""
+
+    async def position(self) -> Position:
+        """Behind everything that is committed now."""
+        ...
+
+    async def since(self, position: Position) -> Swept:
+        """What was committed since then by others; nothing is in two answers, and nothing in none."""
+        ...
+
+    async def changed(self, windows: Sequence[Window], is_here: Callable[[UserId], bool]) -> list[Changed]:
+        """The changes of these conversations, one window each, of which somebody may hear who is here."""
+        ...
+
+    async def conversations_of(self, users: Sequence[UserId]) -> list[ConversationId]:
+        """Where these are members now: their names are remembered there."""
+        ...
+
+    async def renew(self) -> int:
+        """Say that this node lives; how many others do."""
+        ...
 
 
 class SoftNotes(Protocol):

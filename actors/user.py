@@ -10,6 +10,7 @@ from actors.inbox import Inbox
 from actors.kinds import Activation
 from actors.loading import Loader
 from actors.mailbox import Envelope, StopReason
+from actors.newcomers import Newcomers
 from actors.ports import Clock, Revocations, SoftNotes
 from actors.shapes.errors import KithError
 from actors.shapes.ids import ConversationId, LoginId, UserId
@@ -22,6 +23,8 @@ from actors.shapes.users import (
     Disconnect,
     Ending,
     EndLogins,
+    Resync,
+    SettleIn,
     UserChanged,
     UserCommand,
     UserState,
@@ -43,6 +46,10 @@ class Desk(Protocol):
     async def handle(self, state: UserState | None, command: AccountCommand) -> AccountAnswer: ...
 
 
+def _nobody_sweeps(user: UserId) -> None:
+    """For a node that is alone on its database, as in tests: what its own actors commit they publish themselves."""
+
+
 class UserWorld(Struct, frozen=True):
     """What every user of a node shares."""
 
@@ -54,12 +61,13 @@ class UserWorld(Struct, frozen=True):
     connections_most: int
     clock: Clock
     notes: SoftNotes
+    arrived: Callable[[UserId], None] = _nobody_sweeps  # a connection was told its heads; see SettleIn
 
 
 class UserActor:
     """Every event reaches a connection through here and nowhere else."""
 
-    __slots__ = ("_activation", "_attendance", "_inbox", "_stale", "_state", "_world")
+    __slots__ = ("_activation", "_attendance", "_inbox", "_newcomers", "_stale", "_state", "_world")
 
     def __init__(
         self, world: UserWorld, activation: Activation[UserId, UserState, UserCommand], state: UserState | None
@@ -70,6 +78,7 @@ class UserActor:
         self._stale = False  # the row is known to be another one, and could not be read yet
         self._attendance = Attendance()
         self._inbox = Inbox()
+        self._newcomers: Newcomers | None = None  # made when somebody comes, and dropped soon after
         activation.mailbox.pinned = False
 
     async def run(self) -> StopReason:
@@ -104,12 +113,24 @@ class UserActor:
     def _deliver(self, event: Deliver) -> None:
         if event.seq:  # always, also when there is nothing to count: it is a named step of every message
             self._inbox.note(event.conversation_id, event.seq, own=event.sender == self._activation.id)
+        if self._newcomers is not None:
+            self._deliver_news(self._newcomers, event)
+            return
         frame, origin = event.frame, event.origin
         for socket in self._attendance.sockets:
             if socket.id != origin:
                 socket.deliver(frame)
             elif event.ok is not None:
                 socket.deliver(event.ok)
+
+    def _deliver_news(self, newcomers: Newcomers, event: Deliver) -> None:
+        """As above, but not to whom it was told with the heads."""
+        for socket in self._attendance.sockets:
+            if socket.id == event.origin:
+                if event.ok is not None:
+                    socket.deliver(event.ok)
+            elif not newcomers.knows(socket.id, event.conversation_id, event.rev):
+                socket.deliver(event.frame)
 
     async def _handle(self, envelope: Envelope[Any]) -> None:
         try:
@@ -129,6 +150,11 @@ class UserActor:
             self._attendance.end_logins(command.logins)
         elif isinstance(command, UserChanged):
             await self._changed(envelope, command)
+        elif isinstance(command, Resync):
+            self._attendance.end_all(Ending.RESYNC)
+            self._inbox.forget()
+        elif isinstance(command, SettleIn):
+            self._settle_in(command)
         elif isinstance(command, CountUnread):
             await self._count(envelope, command)
         else:
@@ -136,7 +162,8 @@ class UserActor:
             await self._account(envelope, command)
 
     async def _connect(self, envelope: Envelope[Any], command: Connect) -> None:
-        """Register first, then read the heads: what is committed in between arrives as an event, and twice at worst."""
+        """Register first, then read the heads: what is committed in between waits here as an event, and is given to
+        this connection only if its heads do not cover it."""
         await self._settle()
         state, socket = self._state, command.socket
         if state is None or state.status != "active" or socket.login_id in self._world.revocations:
@@ -155,9 +182,17 @@ class UserActor:
             self._attendance.leave(socket.id)
             raise
         unread, revs = heads if heads is not None else (0, {})
+        self._newcomers = self._newcomers or Newcomers()
+        self._newcomers.note(socket.id, revs, self._world.clock.monotonic())
+        self._world.arrived(state.id)
         envelope.answer(Connected(state, unread, revs))
         # Last, for whoever was answered is not decided again: a crash before that would enter a closed connection anew.
         self._world.notes.login_used(socket.login_id, self._world.clock.now())
+
+    def _settle_in(self, command: SettleIn) -> None:
+        if self._newcomers is not None:
+            self._newcomers.forget(command.before)
+            self._newcomers = self._newcomers or None
 
     async def _count(self, envelope: Envelope[Any], command: CountUnread) -> None:
         unknown = self._inbox.unknown(command.conversations)

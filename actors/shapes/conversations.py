@@ -117,6 +117,15 @@ class MemberRenamed(Struct, frozen=True, gc=False):
     name: str
 
 
+class ChangedElsewhere(Struct, frozen=True, gc=False):
+    """Another node has changed it: read it anew before the next decision, unless it is known at this revision.
+
+    For who is awake only: whoever wakes later reads it in any case.
+    """
+
+    rev: int = 0  # 0: whatever is known
+
+
 ConversationCommand = (
     CreateDirect
     | SendMessage
@@ -126,6 +135,7 @@ ConversationCommand = (
     | ReadRange
     | OpenConversation
     | MemberRenamed
+    | ChangedElsewhere
 )
 
 
