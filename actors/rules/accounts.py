@@ -17,6 +17,8 @@ LOCAL_LIMIT: Final = 64
 PASSWORD_SHORTEST: Final = 8
 PASSWORD_LONGEST_BYTES: Final = 1_024
 USERNAME_LONGEST: Final = 30
+# In the place of a password's hash: no password is right, and asking whether one is takes as long as ever.
+NO_PASSWORD: Final = "!"
 URL_LIMIT: Final = 2_048
 INTERESTS_LIMIT: Final = 50
 INTEREST_LIMIT: Final = 50
@@ -73,6 +75,12 @@ def username_from_email(email: str) -> str:
     if len(name) < 3:
         name = f"user_{name}".rstrip("_")
     return name
+
+
+def username_from_claims(preferred: str | None, email: str) -> str:
+    """What a provider calls somebody, made to fit; some call him by an e-mail."""
+    wish = preferred or ""
+    return username_from_email(wish if "@" in wish else f"{wish}@") if wish.strip() else username_from_email(email)
 
 
 def username_variants(username: str, id: UserId) -> tuple[str, ...]:
