@@ -173,7 +173,7 @@ class PostgresAccounts:
         async def work(statements: Statements) -> list[LoginId]:
             values = (id, command.password_hash, now, command.checked)
             if await statements.fetchval(str, _SET_PASSWORD, *values) is None:
-                raise KithError(ErrorCode.INVALIDCREDENTIALS)
+                raise KithError(ErrorCode.INVALID_CREDENTIALS)
             return await statements.fetch(LoginId, _REVOKE, id, now, None, command.keep, next(tried) > 0)
 
         return await write(self._postgres, token, work)
