@@ -6,26 +6,29 @@ from typing import Any, Final
 
 import trio
 from msgspec import Struct, structs
+from msgspec.json import encode
 
 from actors.directory import Directory
 from actors.envelopes import event_frame
 from actors.kinds import Activation
 from actors.mailbox import Envelope, StopReason
 from actors.ports import (
+    Beside,
     BirthUnit,
     Clock,
     Committed,
     ConversationStore,
-    ConversationUnit,
     Fenced,
     Journal,
+    KeysUsed,
     Poisoned,
+    Receipt,
     Repeats,
     Taken,
 )
 from actors.recent import RecentSends
 from actors.recital import Library, recite
-from actors.sending import Known, SendBatch
+from actors.sending import SendBatch, Told
 from actors.shapes.conversations import (
     ConversationCommand,
     ConversationRow,
@@ -33,15 +36,19 @@ from actors.shapes.conversations import (
     ConversationView,
     Created,
     CreateDirect,
+    DeleteMessage,
     MemberRenamed,
     SendMessage,
 )
 from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.idempotency import KeyRow, KeyUsedError
 from actors.shapes.ids import ConversationId, MessageId, UserId
 from actors.shapes.times import iso
 from actors.shapes.users import Deliver, UserCommand, UserState
 
 ATTEMPTS: Final = 5  # how often a fenced batch is decided anew before its askers are asked to try again
+
+_WRITES: Final = (SendMessage, DeleteMessage)
 
 Users = Directory[UserId, UserState, UserCommand]
 Conversations = Directory[ConversationId, ConversationState, ConversationCommand]
@@ -87,57 +94,67 @@ class ConversationActor:
         return mailbox.stop_reason
 
     async def _sort(self, batch: list[Envelope[Any]]) -> None:
-        """Sends first: a read that came with them is answered after their commit, so it never shows less than was
+        """Writes first: a read that came with them is answered after their commit, so it never shows less than was
         acknowledged."""
-        sends = [envelope for envelope in batch if type(envelope.command) is SendMessage]
-        if sends:
-            try:
-                await self._send(sends)
-            except KithError as refusal:  # of the sends only: a read, and above all a new name, did not fail with them
-                refuse_each(sends, refusal)
+        writes = [envelope for envelope in batch if type(envelope.command) in _WRITES]
+        try:
+            while writes:
+                writes = await self._send(writes)
+        except KithError as refusal:  # of the writes only: a read, and above all a new name, did not fail with them
+            refuse_each(writes, refusal)
         for envelope in batch:
-            if type(envelope.command) is not SendMessage:
+            if type(envelope.command) not in _WRITES:
                 await self._handle(envelope)
 
-    # -- sending ------------------------------------------------------------------------------------------------------
+    # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def _send(self, envelopes: list[Envelope[Any]]) -> None:
-        """Decide, persist, publish. A fenced batch is decided again on fresh state; nobody hears of lost attempts."""
+    async def _send(self, envelopes: list[Envelope[Any]]) -> list[Envelope[Any]]:
+        """Decide, persist, publish; what is left over is for the next unit. A fenced batch is decided again on fresh
+        state; nobody hears of lost attempts."""
         world = self._world
-        known: Known = {}
-        quotes: set[MessageId] = set()
+        told = Told()
+        left: list[Envelope[Any]] = []
         for attempt in range(ATTEMPTS):
             before = self._state
-            batch = SendBatch(before, self._recent, known, quotes)
-            batch.decide(envelopes, world.clock.now(), world.new_id)
-            if batch.refused and await self._look_up(batch, known, quotes):
+            batch = SendBatch(before, self._recent, told)
+            decided = batch.decide(envelopes, world.clock.now(), world.new_id)
+            if decided < len(envelopes):
+                envelopes, left = envelopes[:decided], envelopes[decided:] + left
+            if batch.refused and await self._look_up(batch, told):
                 continue
-            if before is None or batch.after is None or not batch.messages:
+            unit = batch.unit(before)
+            if unit is None:
                 batch.answer_without_rows(envelopes)
-                return
-            after = batch.after
-            unit = ConversationUnit(after.id, before.rev, after.rev, after.seq, batch.messages)
+                return left
             try:
                 receipt = await world.journal.append(self._activation, unit)
             except KithError as refusal:
                 batch.withdraw(envelopes, refusal)
-                return
+                return left
             if type(receipt) is Committed:
-                self._state = after
+                self._state = batch.after
                 batch.publish(envelopes, self._tell_members)
-                return
-            if isinstance(receipt, Repeats):
-                known.update(receipt.found)
-            elif isinstance(receipt, Poisoned):
+                return left
+            if isinstance(receipt, Poisoned):
                 await self._find_the_guilty(envelopes)
-                return
-            else:
-                assert isinstance(receipt, Fenced), receipt
-                await trio.sleep(random.random() * 0.01 * 2**attempt)
-                self._state = await self._activation.reload()
+                return left
+            await self._learn(receipt, told, attempt)
         refuse_each(envelopes, KithError(ErrorCode.TRY_AGAIN, retry_after=0.5))
+        return left
 
-    async def _look_up(self, batch: SendBatch, known: Known, quotes: set[MessageId]) -> bool:
+    async def _learn(self, receipt: Receipt, told: Told, attempt: int) -> None:
+        """What the journal found in the database, so that the next attempt decides on it."""
+        if isinstance(receipt, Repeats):
+            told.sends.update(receipt.found)
+        elif isinstance(receipt, KeysUsed):
+            told.keys |= receipt.names
+        else:
+            assert isinstance(receipt, Fenced), receipt
+            await trio.sleep(random.random() * 0.01 * 2**attempt)
+            self._state = await self._activation.reload()
+            told.messages.clear()  # as old as the state was: somebody else may have deleted one
+
+    async def _look_up(self, batch: SendBatch, told: Told) -> bool:
         """Before somebody is refused the database is asked: memory forgets, and a repeat must hear its first outcome.
 
         Also about conversations that do not exist: a stranger must not tell by the time whether there is one. True:
@@ -145,11 +162,12 @@ class ConversationActor:
         """
         store, here = self._world.store, self._activation.id
         keys = batch.in_doubt()
-        found = await store.sent_before(here, keys) if keys else {}
-        known.update(found)
-        quoted = {id for id in batch.unknown_quotes() if await store.where_is(id) == here}
-        quotes.update(quoted)
-        return bool(found or quoted)
+        sends = await store.sent_before(here, keys) if keys else {}
+        told.sends.update(sends)
+        named = batch.unknown_messages()
+        messages = await store.facts(here, named) if named else {}
+        told.messages.update(messages)
+        return bool(sends or messages)
 
     async def _find_the_guilty(self, envelopes: list[Envelope[Any]]) -> None:
         """The database refuses a row of this batch: one command per flush shows whose it is."""
@@ -196,12 +214,18 @@ class ConversationActor:
         id, now = self._activation.id, self._world.clock.now()
         pair = (command.creator, command.other)
         row = ConversationRow(id, "direct", command.privacy_mode, command.creator, now, pair)
+        made = Created(id, created=True)
+        beside = None if command.keyed is None else Beside(keys=(KeyRow(command.keyed, encode(made).decode()),))
         try:
-            receipt = await self._world.journal.append(self._activation, BirthUnit(row))
+            receipt = await self._world.journal.append(self._activation, BirthUnit(row, beside))
         except KithError as refusal:
             envelope.refuse(refusal)
             return
-        if isinstance(receipt, Taken) and receipt.by is not None:
+        if isinstance(receipt, KeysUsed) or (isinstance(receipt, Taken) and command.keyed is not None):
+            # Of a pair that was faster, too, it may have been the same request: whoever asks looks at the key again.
+            envelope.refuse(KeyUsedError())
+            self._activation.mailbox.stop(StopReason.NEVER_BORN)
+        elif isinstance(receipt, Taken) and receipt.by is not None:
             envelope.answer(Created(receipt.by, created=False))
             self._activation.mailbox.stop(StopReason.NEVER_BORN)
         elif isinstance(receipt, Poisoned):
@@ -210,7 +234,7 @@ class ConversationActor:
             envelope.refuse(KithError(ErrorCode.TRY_AGAIN, outcome="none"))
         else:
             await self._live_on(row)
-            envelope.answer(Created(id, created=True))
+            envelope.answer(made)
 
     async def _live_on(self, row: ConversationRow) -> None:
         """It is on disk: take over what is there now, and tell its members."""

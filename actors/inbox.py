@@ -17,12 +17,15 @@ class Inbox:
         self._counts: dict[ConversationId, tuple[int, int]] | None = None  # made when somebody asks for counts
 
     def note(self, conversation: ConversationId, seq: int, *, own: bool) -> None:
-        """A message was committed; on the way of every message, so it does nothing for counts nobody asked for."""
+        """A message was committed, or, with its seq negative, deleted. On the way of every message, so it does nothing
+        for counts nobody asked for."""
         counts = self._counts
         if counts is None:
             return
         known = counts.get(conversation)
         if known is None or seq <= known[1]:
+            if seq < 0:  # whether it was counted depends on what was read: the database counts anew
+                counts.pop(conversation, None)
             return
         if seq == known[1] + 1:
             counts[conversation] = (known[0] if own else known[0] + 1, seq)

@@ -16,9 +16,10 @@ from actors.shapes.conversations import (
     OpenedConversation,
     PresenceView,
     ReadHistory,
+    ReadMessage,
     ReadRange,
 )
-from actors.shapes.errors import KithError
+from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import UserId
 from actors.shapes.messages import MessagePage, MessageView
 
@@ -51,6 +52,8 @@ def _read(library: Library, state: ConversationState, member: Member, command: o
         return lambda: _history(store, state, member, command)
     if isinstance(command, ReadRange):
         return lambda: store.changes(state.id, member.joined_rev, command.after_rev, command.limit)
+    if isinstance(command, ReadMessage):
+        return lambda: _message(store, state, member, command)
     assert isinstance(command, OpenConversation), command
     return lambda: _open(library, state, member, command)
 
@@ -60,6 +63,15 @@ async def _history(
 ) -> MessagePage:
     page = await store.history(state.id, member.joined_rev, command.before_seq, command.after_seq, command.limit)
     return MessagePage(page.messages[::-1], page.has_more) if command.ascending else page
+
+
+async def _message(
+    store: ConversationStore, state: ConversationState, member: Member, command: ReadMessage
+) -> MessageView:
+    found = await store.message(state.id, member.joined_rev, command.message_id)
+    if found is None:
+        raise KithError(ErrorCode.MESSAGE_NOT_FOUND)
+    return found
 
 
 async def _open(

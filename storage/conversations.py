@@ -17,7 +17,7 @@ from actors.shapes.conversations import (
 )
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
-from actors.shapes.messages import MessagePage, MessageSent
+from actors.shapes.messages import MessageFacts, MessagePage, MessageSent, MessageView
 from actors.shapes.times import WallTime
 from storage.changes import read_changes
 from storage.conversation_rows import (
@@ -53,6 +53,7 @@ select {MESSAGE_COLUMNS}
 """
 _BEFORE: Final = _HISTORY + " and m.seq < $3 and m.seq > $4 order by m.seq desc limit $5"
 _AFTER: Final = _HISTORY + " and m.seq < $3 and m.seq > $4 order by m.seq limit $5"
+_MESSAGE: Final = _HISTORY + " and m.id = $3::uuid"
 _NO_END: Final = (1 << 63) - 1
 
 _VIEW: Final = f"select {SEEN_COLUMNS} from {SEEN_TABLES} where c.id = $2::uuid"
@@ -68,6 +69,11 @@ select {MEMBER_COLUMNS}
   from conversation_members m join users u on u.id = m.user_id
  where m.conversation_id = $1::uuid and m.left_rev is null
  order by m.joined_rev, m.user_id limit $2
+"""
+
+_FACTS: Final = """
+select id::text, seq, rev, created_rev, sender_id::text, deleted_at is not null
+  from messages where id = any($2::uuid[]) and conversation_id = $1::uuid
 """
 
 # Tombstones are not waiting to be read. The head comes from the same snapshot as the count.
@@ -185,10 +191,18 @@ class PostgresConversations:
 
     async def sent_before(
         self, id: ConversationId, keys: Sequence[tuple[UserId, ClientId]]
-    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str]]:
+    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str | None]]:
         senders, clients = [sender for sender, _ in keys], [client for _, client in keys]
         rows = await self._postgres.fetch(Repeated, REPEATS, [id] * len(keys), senders, clients)
         return repeats_by_conversation(rows).get(id, {})
+
+    async def facts(self, id: ConversationId, messages: Sequence[MessageId]) -> dict[MessageId, MessageFacts]:
+        rows = await self._postgres.fetch(MessageFacts, _FACTS, id, messages)
+        return {row.id: row for row in rows}
+
+    async def message(self, id: ConversationId, joined_rev: int, message: MessageId) -> MessageView | None:
+        row = await self._postgres.fetchrow(MessageRow, _MESSAGE, id, joined_rev, message)
+        return None if row is None else row.shown
 
     async def where_is(self, message: MessageId) -> ConversationId | None:
         found = await self._postgres.fetchval(

@@ -6,11 +6,18 @@ from typing import Final
 from msgspec import UNSET
 
 from actors.rules.texts import check_text
-from actors.shapes.conversations import OpenConversation, Origin, ReadHistory, ReadRange, SendMessage
+from actors.shapes.conversations import DeleteMessage, OpenConversation, Origin, ReadHistory, ReadRange, SendMessage
 from actors.shapes.errors import ErrorCode, KithError, invalid
 from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId, canonical
 from actors.shapes.messages import TEXT_LIMIT
-from actors.shapes.payloads import HISTORY_DEFAULT, HistoryPayload, OpenPayload, RangePayload, SendPayload
+from actors.shapes.payloads import (
+    HISTORY_DEFAULT,
+    DeletePayload,
+    HistoryPayload,
+    OpenPayload,
+    RangePayload,
+    SendPayload,
+)
 
 _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`")
 _NAMED: Final = re.compile(r"field `(?P<name>[^`]+)`")
@@ -57,6 +64,10 @@ def send_command(payload: SendPayload, sender: UserId, origin: Origin | None = N
         None if payload.reply_to is None else MessageId(id_of(payload.reply_to, "reply_to")),
         tuple(dict.fromkeys(UserId(id_of(user, "mentions")) for user in payload.mentions)),
     )
+
+
+def delete_command(payload: DeletePayload, deleter: UserId, origin: Origin | None = None) -> DeleteMessage:
+    return DeleteMessage(deleter, MessageId(id_of(payload.message_id, "message_id")), origin)
 
 
 def history_command(payload: HistoryPayload, reader: UserId) -> ReadHistory:

@@ -90,6 +90,13 @@ class MessageDeleted(Struct, frozen=True, gc=False):
     rev: int
 
 
+class RevMoved(Struct, frozen=True, gc=False):
+    """The payload of `rev`: something changed that this member may not see."""
+
+    conversation_id: ConversationId
+    rev: int
+
+
 class MessageTombstone(Struct, frozen=True, gc=False):
     """The payload of `message.deleted`."""
 

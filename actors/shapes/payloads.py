@@ -36,6 +36,11 @@ class SendPayload(Struct, gc=False):
     after: Id | None = None
 
 
+class DeletePayload(Struct):
+    conversation_id: Id
+    message_id: Id
+
+
 class HistoryPayload(Struct):
     conversation_id: Id
     before_seq: Seq | None = None

@@ -97,4 +97,8 @@ class ConversationPart:
         size = 200 + 500 * len(messages)
         for message in messages:
             size += 4 * len(message.text)
-        return unit.id, 1 + len(messages), size
+        rows = 1 + len(messages)
+        if unit.beside is not None:
+            more = len(unit.beside.deleted) + len(unit.beside.keys) + len(unit.beside.audits)
+            return unit.id, rows + more, size + 1_000 * more
+        return unit.id, rows, size

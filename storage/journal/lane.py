@@ -6,9 +6,22 @@ from typing import Final
 
 import trio
 
-from actors.ports import BirthUnit, Clock, Committed, ConversationUnit, Fenced, Poisoned, Receipt, Repeats, Taken
+from actors.ports import (
+    BirthUnit,
+    Clock,
+    Committed,
+    ConversationUnit,
+    Fenced,
+    KeysUsed,
+    Poisoned,
+    Receipt,
+    Repeats,
+    Taken,
+)
+from actors.shapes.idempotency import KeyName
 from storage.database_errors import RowRefusedError
 from storage.journal.counters import FlushObserver, JournalCounters
+from storage.journal.key_rider import USED, UsedKey, keys_of, names_of
 from storage.journal.repeats import REPEATS, Repeated, repeats_by_conversation, sent_keys
 from storage.journal.sender import RowPassedOverError, Sender, Written
 from storage.journal.statement import PARTS, flush_of
@@ -114,7 +127,7 @@ class Lane:
         for waiter in winners:
             rows += waiter.rows
             if type(waiter.unit) is ConversationUnit:
-                messages += waiter.rows - 1
+                messages += len(waiter.unit.messages)
             self._waiting.decide(waiter, _COMMITTED)
         self.counters.units += len(winners)
         self.counters.rows += rows
@@ -150,22 +163,33 @@ class Lane:
             self._waiting.decide(waiter, receipt)
 
     async def _answer_repeats(self, batch: Sequence[Waiter]) -> None:
-        """Name the client ids that are stored already; everything else of the flush goes into the next one."""
+        """Name what is stored already, client ids and keys; everything else of the flush goes into the next one."""
         keys = sent_keys(waiter.unit for waiter in batch)
         found = repeats_by_conversation(await self._sender.ask(Repeated, REPEATS, keys))
-        if not found:
+        used = await self._used_keys(batch)
+        if not found and not used:
             # Twice within one unit, or a message id that is in use: not a repeat but a unit that cannot be stored.
             await self._find_guilty(batch, RowRefusedError("23505"))
             return
         again = []
         for waiter in batch:
             repeated = found.get(waiter.address)
-            if repeated is None:
+            in_use = used & names_of(waiter.unit) if used else used
+            if repeated is not None:
+                self.counters.repeated += len(repeated)
+                self._waiting.decide(waiter, Repeats(repeated))
+            elif in_use:
+                self.counters.repeated += len(in_use)
+                self._waiting.decide(waiter, KeysUsed(in_use))
+            else:
                 again.append(waiter)
-                continue
-            self.counters.repeated += len(repeated)
-            self._waiting.decide(waiter, Repeats(repeated))
         self._waiting.put_back(again)
+
+    async def _used_keys(self, batch: Sequence[Waiter]) -> frozenset[KeyName]:
+        keys = keys_of(waiter.unit for waiter in batch)
+        if not keys[0]:
+            return frozenset()
+        return frozenset((used.owner, used.key) for used in await self._sender.ask(UsedKey, USED, keys))
 
     async def _find_guilty(self, batch: Sequence[Waiter], error: RowRefusedError) -> None:
         """Halve by units until the one that cannot be stored stands alone; the others are written on the way."""

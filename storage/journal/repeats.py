@@ -12,12 +12,12 @@ from actors.shapes.times import WallTime, iso
 
 REPEATS: Final = """
 select m.conversation_id::text, m.sender_id::text, m.client_id::text, m.id::text, m.seq, m.created_rev,
-       (extract(epoch from m.created_at) * 1000)::bigint, coalesce(m.body, '')
+       (extract(epoch from m.created_at) * 1000)::bigint, case when m.deleted_at is null then coalesce(m.body, '') end
   from unnest($1::uuid[], $2::uuid[], $3::uuid[]) k(conversation_id, sender_id, client_id)
   join messages m using (conversation_id, sender_id, client_id)
 """
 
-FoundRepeats = dict[tuple[UserId, ClientId], tuple[MessageSent, str]]
+FoundRepeats = dict[tuple[UserId, ClientId], tuple[MessageSent, str | None]]
 
 
 class Repeated(Struct, frozen=True):
@@ -28,7 +28,7 @@ class Repeated(Struct, frozen=True):
     seq: int
     rev: int
     created_at: WallTime
-    text: str
+    text: str | None  # None: deleted since
 
 
 def sent_keys(units: Iterable[Unit]) -> tuple[list[str], list[str], list[str]]:

@@ -13,7 +13,7 @@ from actors.shapes.conversations import (
 )
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
-from actors.shapes.messages import MessagePage, MessageSent
+from actors.shapes.messages import MessageFacts, MessagePage, MessageSent, MessageView
 from actors.shapes.times import WallTime
 from storage.changes import cut
 from storage.conversation_rows import ConversationFields, MemberRow, MembershipFields, SeenConversation
@@ -53,7 +53,8 @@ class MemoryConversations:
         found = [Change(own, conversation=_fields(table).shown(None))] if own > after_rev else []
         lowest = max(joined_rev, after_rev + 1)
         found += [Change(m.rev, member=self._member_view(m)) for m in table.members if m.rev >= lowest]
-        found += [Change(m.rev, message=self._tables.message_row(m).shown) for m in table.messages if m.rev >= lowest]
+        rows = [self._tables.message_row(m) for m in table.messages if m.rev >= joined_rev]
+        found += [Change(row.rev, message=row.shown) for row in rows if row.rev > after_rev]
         found.sort(key=lambda change: change.rev)
         return cut(found, table.rev, limit)
 
@@ -88,9 +89,25 @@ class MemoryConversations:
 
     async def sent_before(
         self, id: ConversationId, keys: Sequence[tuple[UserId, ClientId]]
-    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str]]:
+    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str | None]]:
         table = self._tables.conversations.get(id)
         return table.sent_before(keys) if table else {}
+
+    async def facts(self, id: ConversationId, messages: Sequence[MessageId]) -> dict[MessageId, MessageFacts]:
+        table = self._tables.conversations.get(id)
+        found = [message for message in (table.messages if table else []) if message.id in messages]
+        return {
+            m.id: MessageFacts(m.id, m.seq, self._tables.message_row(m).rev, m.rev, m.sender_id, m.id in table.deleted)
+            for m in found
+            if table is not None
+        }
+
+    async def message(self, id: ConversationId, joined_rev: int, message: MessageId) -> MessageView | None:
+        table = self._tables.conversations.get(id)
+        for stored in table.messages if table else []:
+            if stored.id == message and stored.rev >= joined_rev:
+                return self._tables.message_row(stored).shown
+        return None
 
     async def where_is(self, message: MessageId) -> ConversationId | None:
         for table in self._tables.conversations.values():
@@ -108,6 +125,7 @@ class MemoryConversations:
                     if message.seq > mine.last_read_seq
                     and message.rev >= mine.joined_rev
                     and message.sender_id != reader
+                    and message.id not in table.deleted
                 ]
                 counts[table.id] = (len(waiting), table.seq)
         return counts

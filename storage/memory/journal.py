@@ -9,6 +9,7 @@ from actors.ports import (
     Committed,
     ConversationUnit,
     Fenced,
+    KeysUsed,
     Poisoned,
     ProfileUnit,
     Receipt,
@@ -18,6 +19,7 @@ from actors.ports import (
     WriteToken,
 )
 from actors.rules.accounts import username_key
+from actors.shapes.messages import DeletedMessage
 from storage.journal.journal import StaleTokenError
 from storage.journal.waiting import closed_error, full_error
 from storage.memory.tables import ConversationTable, MembershipRow, MemoryTables
@@ -111,12 +113,42 @@ def _store_messages(tables: MemoryTables, unit: ConversationUnit) -> Receipt:
         return Repeats(repeated)
     if len({(message.sender_id, message.client_id) for message in unit.messages}) < len(unit.messages):
         return Poisoned("23505")
+    refused = _refused_beside(tables, unit)
+    if refused is not None:
+        return refused
     table.messages.extend(unit.messages)
     table.rev, table.seq = unit.new_rev, unit.new_seq
     if unit.messages:
         table.updated_at = unit.messages[-1].created_at
+    _store_beside(tables, unit)
     tables.heads.append(("c", unit.id, unit.old_rev, unit.new_rev))
     return Committed()
+
+
+def _refused_beside(tables: MemoryTables, unit: Unit) -> Receipt | None:
+    """What a flush of this unit would meet among the rows beside it."""
+    if unit.beside is None:
+        return None
+    names = [(row.keyed.owner, row.keyed.key) for row in unit.beside.keys]
+    used = {name for name, row in zip(names, unit.beside.keys, strict=True) if tables.uses(row.keyed)}
+    if used:
+        return KeysUsed(frozenset(used))
+    if len(set(names)) < len(names) or not all(_can_be_wiped(tables, row) for row in unit.beside.deleted):
+        return Poisoned("23505")
+    return None
+
+
+def _can_be_wiped(tables: MemoryTables, row: DeletedMessage) -> bool:
+    table = tables.conversations[row.conversation_id]
+    return row.id not in table.deleted and any(stored.id == row.id for stored in table.messages)
+
+
+def _store_beside(tables: MemoryTables, unit: Unit) -> None:
+    if unit.beside is not None:
+        for row in unit.beside.deleted:
+            tables.conversations[row.conversation_id].deleted[row.id] = row
+        for key in unit.beside.keys:
+            tables.keys[key.keyed.owner, key.keyed.key] = key
 
 
 def _store_birth(tables: MemoryTables, unit: BirthUnit) -> Receipt:
@@ -131,6 +163,10 @@ def _store_birth(tables: MemoryTables, unit: BirthUnit) -> Receipt:
             return Taken(existing.id)
     if row.id in tables.conversations:
         return Fenced()
+    refused = _refused_beside(tables, unit)
+    if refused is not None:
+        return refused
+    _store_beside(tables, unit)
     table = ConversationTable(
         row.id, row.type, row.privacy_mode, row.created_at, row.created_at, row.name, row.description
     )
@@ -155,6 +191,10 @@ def _store_profile(tables: MemoryTables, unit: ProfileUnit) -> Receipt:
             return Taken(None)
     if user is None or user.rev != unit.old_rev:
         return Fenced()
+    refused = _refused_beside(tables, unit)
+    if refused is not None:
+        return refused
+    _store_beside(tables, unit)
     for name in ("username", "display_name", "avatar_url", "bio", "interests"):
         value = getattr(changes, name)
         if value is not UNSET:

@@ -6,8 +6,9 @@ from typing import Literal
 from msgspec import Struct, field
 
 from actors.shapes.conversations import ConversationType, PrivacyMode
-from actors.shapes.ids import ClientId, ConversationId, UserId
-from actors.shapes.messages import MessageSent, StoredMessage
+from actors.shapes.idempotency import KEPT_HOURS, Keyed, KeyName, KeyRow
+from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
+from actors.shapes.messages import DeletedMessage, MessageSent, StoredMessage
 from actors.shapes.times import WallTime, iso
 from actors.shapes.users import Limits
 from storage.message_rows import MessageRow
@@ -56,7 +57,8 @@ class ConversationTable(Struct):
     rev: int = 1
     own_rev: int = 1
     members: list[MembershipRow] = field(default_factory=list)
-    messages: list[StoredMessage] = field(default_factory=list)
+    messages: list[StoredMessage] = field(default_factory=list)  # as they were sent
+    deleted: dict[MessageId, DeletedMessage] = field(default_factory=dict)
 
     @property
     def present(self) -> list[MembershipRow]:
@@ -71,11 +73,14 @@ class ConversationTable(Struct):
 
     def sent_before(
         self, keys: Iterable[tuple[UserId, ClientId]]
-    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str]]:
+    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str | None]]:
         """Which of these sends are stored, and what their senders were told."""
         wanted = set(keys)
         return {
-            key: (MessageSent(m.id, m.seq, m.rev, iso(m.created_at), duplicate=True), m.text)
+            key: (
+                MessageSent(m.id, m.seq, m.rev, iso(m.created_at), duplicate=True),
+                None if m.id in self.deleted else m.text,
+            )
             for m in self.messages
             if (key := (m.sender_id, m.client_id)) in wanted
         }
@@ -86,6 +91,7 @@ class MemoryTables(Struct):
     conversations: dict[ConversationId, ConversationTable] = field(default_factory=dict)
     blocks: set[tuple[UserId, UserId]] = field(default_factory=set)
     heads: list[tuple[str, str, int, int]] = field(default_factory=list)  # what the flush rows would say
+    keys: dict[KeyName, KeyRow] = field(default_factory=dict)
 
     def add_user(self, id: UserId, username: str, display_name: str | None = None) -> UserRow:
         row = self.users[id] = UserRow(id, username, display_name=display_name, email=f"{username}@example.org")
@@ -102,6 +108,11 @@ class MemoryTables(Struct):
                 return table
         return None
 
+    def uses(self, keyed: Keyed) -> bool:
+        """Whether this key is in use at the time of the request."""
+        row = self.keys.get((keyed.owner, keyed.key))
+        return row is not None and row.keyed.at > keyed.at - KEPT_HOURS * 3_600_000
+
     def of_member(self, user: UserId) -> Iterator[tuple[ConversationTable, MembershipRow]]:
         for table in self.conversations.values():
             membership = table.membership(user)
@@ -109,20 +120,21 @@ class MemoryTables(Struct):
                 yield table, membership
 
     def message_row(self, message: StoredMessage) -> MessageRow:
+        deleted = self.conversations[message.conversation_id].deleted.get(message.id)
         return MessageRow(
             id=message.id,
             conversation_id=message.conversation_id,
             seq=message.seq,
-            rev=message.rev,
+            rev=message.rev if deleted is None else deleted.rev,
             sender_id=message.sender_id,
             sender_name=self.users[message.sender_id].name,
             client_id=message.client_id,
             created_at=message.created_at,
-            body=message.text,
+            body=message.text if deleted is None else None,
             encryption_version=0,
             reply_to=message.reply_to,
-            mentions=list(message.mentions),
+            mentions=list(message.mentions) if deleted is None else None,
             edited_at=None,
-            deleted_at=None,
-            deleted_by=None,
+            deleted_at=None if deleted is None else deleted.deleted_at,
+            deleted_by=None if deleted is None else deleted.deleted_by,
         )

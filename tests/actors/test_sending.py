@@ -1,6 +1,7 @@
 """A batch of sends, decided without a database: first outcomes, one number each, and nothing told too early."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from actors.mailbox import Envelope
 from actors.recent import KEPT, RecentSends
-from actors.sending import Known, SendBatch, outcome_of
+from actors.sending import Known, SendBatch, Told, outcome_of
 from actors.shapes.conversations import ConversationState, Member, Origin, SendMessage
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ClientId, ConversationId, MessageId, SocketId, UserId
@@ -44,11 +45,14 @@ class Round:
         self.answers = [Answer() for _ in commands]
         self.envelopes: list[Envelope[Any]] = [Envelope(c, a) for c, a in zip(commands, self.answers, strict=True)]
         self.told: list[Deliver] = []
-        self.batch = SendBatch(state, self.recent, known or {})
+        self.batch = SendBatch(state, self.recent, Told(known or {}))
         self.batch.decide(self.envelopes, NOW, lambda: MessageId(f"m{next(numbers)}"))
 
+    def _tell(self, deliver: Deliver, _members: Iterable[UserId] | None = None, /) -> None:
+        self.told.append(deliver)
+
     def publish(self) -> "Round":
-        self.batch.publish(self.envelopes, self.told.append)
+        self.batch.publish(self.envelopes, self._tell)
         return self
 
 
