@@ -30,10 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="kith", description="A realtime server for messages and stories.")
-    commands = whole.add_subparsers(dest="command", required=True)
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="run a node until it is told to stop")
     commands.add_parser("migrate", help="bring the database's schema up to date")
-    commands.add_parser("seed", help="create a few people and conversations to look at")
+    commands.add_parser("seed", help="create a small world to look at: people, talks, groups, stories")
+    commands.add_parser("bucket", help="make S3_BUCKET in the object store if there is none")
+    commands.add_parser("healthcheck", help="ask the node at PORT how it is; exit code 1 when it cannot serve")
+    commands.add_parser("timers", help="say who minds what has a time to keep")
     doctor = commands.add_parser("doctor", help="say what is set, what runs, and what would break")
     for parts in (serve, doctor):
         text = "accept a database that can lose what was acknowledged (fsync or full_page_writes off)"
@@ -79,6 +82,14 @@ def dispatch(given: argparse.Namespace, settings: Settings) -> int:
         from realtime.commands.doctor import doctor
 
         return doctor(settings)
+    if command == "bucket":
+        from realtime.commands.bucket import make_bucket
+
+        return make_bucket(settings)
+    if command in ("healthcheck", "timers"):
+        from realtime.commands.health import healthcheck, timers
+
+        return healthcheck(settings) if command == "healthcheck" else timers(settings)
     if command == "reset":
         from realtime.commands.reset import reset
 

@@ -277,7 +277,7 @@ def test_wrong_settings_are_all_said_on_stderr(
 def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main([])
-    assert "{serve,migrate,seed,doctor,reset}" in capsys.readouterr().err
+    assert "COMMAND" in capsys.readouterr().err
 
 
 def test_of_wrapped_errors_the_leaves_are_found() -> None:

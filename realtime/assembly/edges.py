@@ -4,6 +4,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from actors.passwords import PasswordOptions, Passwords
+from actors.ports import Clock, Health
 from actors.shapes.times import Seconds
 from realtime.assembly.core import Core
 from realtime.assembly.ids import new_id
@@ -12,8 +13,10 @@ from realtime.gate import Gate
 from realtime.gateway.options import GatewayOptions
 from realtime.outbox import Bounds
 from realtime.settings import Settings
-from realtime.vitals import DatabaseVital, JournalVital, UnconfiguredVital
+from realtime.vitals import DatabaseVital, JournalVital, StorageVital, UnconfiguredVital
 from storage.epoch import database_now
+from storage.object_store import ObjectStore
+from storage.signature import StoreKeys
 from webapi.services import Services, WebOptions
 
 
@@ -52,13 +55,20 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
             DatabaseVital(lambda: database_now(core.postgres), clock),
             JournalVital(core.journal),
             UnconfiguredVital("redis"),
-            UnconfiguredVital("storage"),
+            storage_vital(settings, clock),
         ),
         new_id=new_id,
         client_address=lambda peer, _forwarded: peer,  # the gateway has resolved it already
         serving=serving,
         options=WebOptions(refresh_lifetime=Seconds(settings.refresh_token_days * 86_400)),
     )
+
+
+def storage_vital(settings: Settings, clock: Clock) -> Health:
+    if not settings.object_store:
+        return UnconfiguredVital("storage")
+    keys = StoreKeys(settings.s3_access_key, settings.s3_secret_key, settings.s3_region)
+    return StorageVital(ObjectStore(settings.object_store, settings.s3_bucket, keys, clock.now).state, clock)
 
 
 def gateway_options(settings: Settings) -> GatewayOptions:
