@@ -2,7 +2,7 @@
 
 import gzip
 import math
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -30,8 +30,8 @@ class Answer(NamedTuple):
         return b"" if self.status == 204 else encode(self.value)
 
 
-# What `details` may hold: `field` and `value` of what does not fit, `allowed` methods, `outcome`, `by`, and whatever else
-# one code needs. New ones come with new codes, so readers are promised the kinds of values and not the names.
+# What `details` may hold: `field` and `value` of what does not fit, `allowed` methods, `outcome`, `by`, and whatever
+# else one code needs. Names come and go with codes, so readers are promised the kinds of values only.
 Detail = str | int | float | bool | list[str] | None
 
 

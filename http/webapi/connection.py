@@ -1,10 +1,9 @@
 """One ASGI request: reads what came with its head, has it answered, and sends the answer in as few events as can be."""
 
+from typing import Any
+
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable
-from quart.typing import ResponseTypes
-from quart.utils import encode_headers
-from quart.wrappers.response import DataBody, Response
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 
@@ -30,13 +29,11 @@ class Connection(TrioASGIHTTPConnection):
         with trio.move_on_after(self.app.config["RESPONSE_TIMEOUT"]):
             await self._send_response(send, response)
 
-    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
-        if not (isinstance(response, Response) and isinstance(response.response, DataBody)):
-            await super()._send_response(send, response)
-            return
-        headers = encode_headers(response.headers)
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": response.response.data, "more_body": False})
+    async def _send_response(self, send: ASGISendCallable, response: Any) -> None:
+        """Also on Quart's way: what the app answers is a Sent, its headers encoded already."""
+        status, headers, body = response
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _beginning_with(first: ASGIReceiveEvent, receive: ASGIReceiveCallable) -> ASGIReceiveCallable:

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from actors.shapes.errors import TABLE, ErrorCode
 from webapi.answers import JSON, encode
-from webapi.openapi_answers import HEADERS, Answers, creates, failure, is_tagged
+from webapi.etags import is_tagged
+from webapi.openapi_answers import HEADERS, Answers, creates, failure
 from webapi.openapi_schemas import UUID_PATTERN, Json, Schemas, schema_of
 from webapi.routing import PREFIX, Access, Route
 
@@ -26,15 +27,15 @@ everywhere. Ids are UUIDs; `me` stands for one's own where a path says `{user_id
 **Errors** have one body, `Failure`. Go by `error.code`; the text is for people. 429 and 503 carry `Retry-After`; 503
 says in `error.details.outcome` whether the request may have taken effect (`unknown`) or has not (`none`).
 
-**Repeating.** A `POST` that creates takes an `Idempotency-Key`: sent again with the same body within a day it is answered
-as before, and with another body it is 409 `IDEMPOTENCY_CONFLICT`.
+**Repeating.** A `POST` that creates takes an `Idempotency-Key`: sent again with the same body within a day it is
+answered as before, and with another body it is 409 `IDEMPOTENCY_CONFLICT`.
 
-**Limits.** `X-RateLimit-Limit`, `-Remaining` and `-Reset` tell the bucket that paid. Bodies have at most 1 MiB, heads at
-most 16 KiB.
+**Limits.** `X-RateLimit-Limit`, `-Remaining` and `-Reset` tell the bucket that paid. Bodies have at most 1 MiB, heads
+at most 16 KiB.
 
 **The WebSocket** is `GET /ws` with an upgrade: one JSON object per text frame, `{"type": "message.send", "ref": 1,
-"payload": {…}}`. OpenAPI has no words for it; [/docs](/docs#websocket) says how to begin, and docs/protocol.md has all of
-it.
+"payload": {…}}`. OpenAPI has no words for it; [/docs](/docs#websocket) says how to begin, and docs/protocol.md has all
+of it.
 """
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _KEY: Final[Json] = {

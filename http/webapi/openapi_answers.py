@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from actors.shapes.errors import TABLE, ErrorCode
 from webapi.answers import JSON
+from webapi.etags import is_tagged
 from webapi.openapi_schemas import Json, Schemas
 from webapi.routing import Access, Plain, Route
 
@@ -48,19 +49,6 @@ HEADERS: Final[Json] = {
 def creates(route: Route) -> bool:
     """Such a route honours an Idempotency-Key."""
     return route.method == "POST" and any(status == 201 for status, _ in route.gives)
-
-
-def is_tagged(route: Route) -> bool:
-    """Whether its answers carry an ETag: what is read again and again, and is no secret."""
-    return route.method == "GET" and not route.secret and _given_as_json(route) and _lasting(route)
-
-
-def _given_as_json(route: Route) -> bool:
-    return any(status == 200 and kind is not None and not isinstance(kind, Plain) for status, kind in route.gives)
-
-
-def _lasting(route: Route) -> bool:
-    return route.access is not Access.OPEN or all(status < 500 for status, _ in route.gives)
 
 
 def error_codes(route: Route) -> tuple[ErrorCode, ...]:

@@ -137,5 +137,3 @@ def _renamed(value: Any, names: set[str]) -> Any:
             renamed["$ref"] = ref + "Input"
         return renamed
     return [_renamed(part, names) for part in value] if isinstance(value, list) else value
-
-

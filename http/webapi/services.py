@@ -34,6 +34,8 @@ class WebOptions(Struct, frozen=True):
     health_timeout: Seconds = Seconds(2.0)
     refresh_lifetime: Seconds = Seconds(30 * 86_400.0)
     gzip_from: int = 4_096  # bytes
+    cors_origins: tuple[str, ...] = ()  # web pages of other origins that may call; "*" is all
+    public_is_https: bool = False  # clients come by TLS, whatever we see of it
 
 
 class Services(Struct, frozen=True):

@@ -60,7 +60,11 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
         new_id=new_id,
         client_address=lambda peer, _forwarded: peer,  # the gateway has resolved it already
         serving=serving,
-        options=WebOptions(refresh_lifetime=Seconds(settings.refresh_token_days * 86_400)),
+        options=WebOptions(
+            refresh_lifetime=Seconds(settings.refresh_token_days * 86_400),
+            cors_origins=settings.cors_origins,
+            public_is_https=settings.public_url.startswith("https://"),
+        ),
     )
 
 
