@@ -18,6 +18,7 @@ from realtime.assembly.node import Node, assemble
 from realtime.departure import say_goodbye
 from realtime.last_stop import note_order
 from realtime.settings import Settings
+from realtime.workers.crew import Crew
 from storage.durability import check_durability
 from storage.epoch import database_now
 from storage.flush_retention import forget_old_flushes
@@ -30,7 +31,9 @@ CLOCK_EVERY: Final = Seconds(10.0)
 REVOCATIONS_EVERY: Final = Seconds(2.0)
 
 
-async def serve(settings: Settings, listeners: list[socket.socket], ready: Callable[[], None]) -> None:
+async def serve(
+    settings: Settings, listeners: list[socket.socket], ready: Callable[[], None], crew: Crew | None = None
+) -> None:
     """Run until cancelled; then stop accepting, let the clients go, finish what is in hand, flush, close."""
     async with trio.open_nursery() as watchers:
         asked = trio.Event()
@@ -40,7 +43,7 @@ async def serve(settings: Settings, listeners: list[socket.socket], ready: Calla
         with trio.CancelScope(shield=True):
             async with open_postgres(settings.database_url, settings.database_pool_max - JOURNAL_LANES) as postgres:
                 await check_durability(postgres, unsafe=settings.unsafe_durability)
-                await _live(await assemble(settings, postgres), listeners, ready, asked)
+                await _live(await assemble(settings, postgres, crew), listeners, ready, asked)
         watchers.cancel_scope.cancel()
 
 
@@ -59,6 +62,7 @@ async def _live(node: Node, listeners: Sequence[socket.socket], ready: Callable[
         nursery.start_soon(node.population.readers.run)
         await nursery.start(node.population.system.run)
         nursery.start_soon(node.core.limiter.run)
+        nursery.start_soon(node.core.hashing.run)
         nursery.start_soon(_keep_time, node)
         nursery.start_soon(node.core.notes.run)
         nursery.start_soon(_watch_revocations, node)
@@ -76,6 +80,8 @@ async def _stop(node: Node) -> None:
     """In the order in which work flows: what has begun is finished, committed and sent before its way is closed."""
     begun = perf_counter()
     node.stopping.set()
+    if node.core.crew is not None:
+        await node.gateway.hand_over(STOP_SECONDS * 0.1)
     node.gateway.stop_accepting()
     with trio.move_on_after(STOP_SECONDS * 0.25):
         await say_goodbye(node.gateway, Seconds(STOP_SECONDS * 0.2))
@@ -84,7 +90,8 @@ async def _stop(node: Node) -> None:
     with trio.move_on_after(STOP_SECONDS * 0.05), contextlib.suppress(KithError):
         await node.core.notes.flush()
     await node.gateway.aclose(STOP_SECONDS * 0.1)
-    note_order(node.core.settings.var)
+    if node.core.crew is None:
+        note_order(node.core.settings.var)
     log.info("stopped", extra={"seconds": round(perf_counter() - begun, 2)})
 
 

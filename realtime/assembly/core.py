@@ -5,14 +5,17 @@ from typing import Final
 from msgspec import Struct
 
 from actors.clock import SystemClock
+from actors.hashing_process import HashingProcess
 from actors.limiter import Limiter
 from actors.metrics import SIZE_BOUNDS, Metrics
 from actors.revocations import RevokedLogins
 from actors.shapes.times import Seconds
+from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
 from realtime.last_stop import crashed_before
 from realtime.limits import limiter_options
 from realtime.settings import Settings
+from realtime.workers.crew import Crew
 from storage.accounts import PostgresAccounts
 from storage.epoch import database_now
 from storage.journal.journal import PostgresJournal
@@ -34,12 +37,15 @@ class Core(Struct, frozen=True):
     journal: PostgresJournal
     accounts: PostgresAccounts
     tokens: TokenAuthority
+    tickets: TicketAuthority
     revocations: RevokedLogins
     limiter: Limiter
+    hashing: HashingProcess
     notes: SoftWrites
+    crew: Crew | None  # the other processes behind this port; none: it is alone
 
 
-async def make_core(settings: Settings, postgres: Postgres) -> Core:
+async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -> Core:
     clock, metrics = SystemClock(), Metrics(process=True)
     asked_at = clock.monotonic()
     clock.correct(await database_now(postgres), asked_at)
@@ -62,6 +68,10 @@ async def make_core(settings: Settings, postgres: Postgres) -> Core:
     tokens = TokenAuthority(settings.jwt_secret, settings.jwt_secret_previous or None, lifetime)
     revocations = RevokedLogins(clock)
     await revocations.load(accounts)
+    # Of a worker the supervisor knows, and its mark is the only one in KITH_VAR.
+    after_crash = crashed_before(settings.var) if crew is None else crew.after_crash
+    if crew is not None:
+        crew.expose = lambda: metrics.expose()[1]
     return Core(
         settings=settings,
         postgres=postgres,
@@ -70,7 +80,10 @@ async def make_core(settings: Settings, postgres: Postgres) -> Core:
         journal=PostgresJournal(lines, identity, clock, bounds, observe),
         accounts=accounts,
         tokens=tokens,
+        tickets=TicketAuthority(settings.jwt_secret, settings.jwt_secret_previous or None),
         revocations=revocations,
-        limiter=Limiter(clock, limiter_options(settings), metrics, crashed_before(settings.var)),
+        limiter=Limiter(clock, limiter_options(settings), metrics, after_crash),
+        hashing=HashingProcess(settings.password_hash_concurrency),
         notes=SoftWrites(postgres),
+        crew=crew,
     )

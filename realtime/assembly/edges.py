@@ -14,6 +14,7 @@ from realtime.gateway.options import GatewayOptions
 from realtime.outbox import Bounds
 from realtime.settings import Settings
 from realtime.vitals import DatabaseVital, JournalVital, StorageVital, UnconfiguredVital
+from realtime.workers.crew import CrewVital
 from storage.epoch import database_now
 from storage.object_store import ObjectStore
 from storage.signature import StoreKeys
@@ -28,6 +29,7 @@ def make_gate(core: Core, population: Population, epoch: str) -> Gate:
         tokens=core.tokens,
         revocations=core.revocations,
         limiter=core.limiter,
+        tickets=core.tickets,
         commands=core.metrics.counters("commands_total", "Commands of sockets", ("type",)),
         errors=core.metrics.counters("command_errors_total", "Commands answered with an error", ("code",)),
         epoch=epoch,
@@ -48,12 +50,15 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
         clock=clock,
         limiter=core.limiter,
         tokens=core.tokens,
+        tickets=core.tickets,
         revocations=core.revocations,
-        passwords=Passwords(hashing, core.metrics, perf_counter),
+        passwords=Passwords(hashing, core.metrics, perf_counter, core.hashing),
         metrics=core.metrics,
+        exposition=None if core.crew is None else core.crew.exposition,
         health=(
             DatabaseVital(lambda: database_now(core.postgres), clock),
             JournalVital(core.journal),
+            *([] if core.crew is None else [CrewVital(core.crew)]),
             UnconfiguredVital("redis"),
             storage_vital(settings, clock),
         ),
@@ -80,6 +85,8 @@ def gateway_options(settings: Settings) -> GatewayOptions:
         transport=settings.transport,
         trusted_proxies=settings.trusted_proxies,
         max_connections=settings.max_connections,
+        max_http_connections=max(1, 4_000 // settings.kith_workers),
+        shared_listener=settings.kith_workers > 1,
         max_connections_per_address=settings.max_connections_per_ip,
         handshakes_per_second=settings.handshakes_per_second,
         handshake_burst=settings.handshakes_per_second,

@@ -12,6 +12,7 @@ from realtime.exposition import expose_actors, expose_gateway, expose_journal
 from realtime.gateway.gateway import Gateway, Timekeeping
 from realtime.reception import FrontDoor
 from realtime.settings import Settings
+from realtime.workers.crew import Crew
 from storage.epoch import epoch_of
 from storage.postgres import Postgres
 from webapi.app import create_app
@@ -27,9 +28,9 @@ class Node(Struct, frozen=True):
     stopping: trio.Event
 
 
-async def assemble(settings: Settings, postgres: Postgres) -> Node:
+async def assemble(settings: Settings, postgres: Postgres, crew: Crew | None = None) -> Node:
     """Make all parts and introduce them to each other; nothing runs yet."""
-    core = await make_core(settings, postgres)
+    core = await make_core(settings, postgres, crew)
     population = populate(core)
     gate = make_gate(core, population, await epoch_of(postgres))
     serving, stopping = trio.Event(), trio.Event()
@@ -41,6 +42,9 @@ async def assemble(settings: Settings, postgres: Postgres) -> Node:
         Timekeeping(core.clock.monotonic, lambda: iso(core.clock.now()), latency.observe),
         create_app(services),
     )
+    if crew is not None:
+        crew.connections = lambda: gateway.counters.connections
+        gateway.admission.fewest_elsewhere = lambda: crew.fewest
     expose_journal(core.metrics, core.journal)
     expose_gateway(core.metrics, gateway.counters)
     expose_actors(core.metrics, population.system)

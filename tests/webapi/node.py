@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from actors.account import AccountDesk
 from actors.conversation import ConversationActor, Conversations, ConversationWorld, Users
+from actors.hashing import HashWork, perform
 from actors.kinds import ActorKind
 from actors.limiter import Limiter, LimiterOptions
 from actors.loading import Loader
@@ -25,6 +26,7 @@ from actors.shapes.ids import ConversationId, LoginId, MessageId, SocketId, User
 from actors.shapes.times import Seconds
 from actors.shapes.users import Connect, Ending, Profile
 from actors.system import ActorSystem
+from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
 from actors.user import Heads, UserActor, UserWorld
 from storage.memory.accounts import MemoryAccounts
@@ -34,12 +36,21 @@ from storage.memory.notes import MemoryNotes
 from storage.memory.tables import MemoryTables
 from storage.memory.users import MemoryUsers
 from tests.clocks import HandClock
+from tests.webapi.judge import Judge, UndeclaredError, the_judge
+from webapi.answering import Sent
+from webapi.answers import Answer
 from webapi.app import WebApp, create_app
+from webapi.call import Call
 from webapi.services import Services, WebOptions
 
 PASSWORD = "correct horse battery staple"
 # The least that libsodium takes: what it costs to hash a password is not what these tests are about.
 QUICK = PasswordOptions(passes=1, memory=8_192)
+
+
+async def hashed_in_a_thread(work: HashWork) -> str:
+    """A process for each of a thousand tests would cost more than what it keeps off the loop."""
+    return await trio.to_thread.run_sync(perform, work)
 
 
 class Stores(Struct, frozen=True):
@@ -98,11 +109,24 @@ class Node:
         self.tables = stores.journal.tables if isinstance(stores.journal, MemoryJournal) else None
         self.users = users
         self.app: WebApp = create_app(services)
+        self.judge: Judge | None = the_judge()  # None: this test makes answers that no route gives
+        self.undeclared: list[str] = []
+        self._sent = self.app.answering.sent
+        self.app.answering.sent = self._judged  # type: ignore[method-assign] # every answer of every test is looked at
         self.switch = Switch()
         self.tokens = services.tokens
         self.metrics = services.metrics
         self.parts: dict[str, FinePart] = {p.name: p for p in services.health if isinstance(p, FinePart)}
         self._numbers = 0
+
+    def _judged(self, call: Call, answer: Answer) -> Sent:
+        sent = self._sent(call, answer)
+        if self.judge is not None:
+            try:
+                self.judge.check(call, sent)
+            except UndeclaredError as error:
+                self.undeclared.append(str(error))
+        return sent
 
     def client(
         self, token: str | None = None, address: str = "192.0.2.1", prefix: str = "/api/v1"
@@ -210,8 +234,9 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
         clock=clock,
         limiter=Limiter(clock, limits or LimiterOptions(), metrics),
         tokens=tokens,
+        tickets=TicketAuthority("a secret of the tests"),
         revocations=revocations,
-        passwords=Passwords(QUICK, metrics, perf_counter),
+        passwords=Passwords(QUICK, metrics, perf_counter, hashed_in_a_thread),
         metrics=metrics,
         health=health,
         new_id=lambda: str(uuid.uuid4()),
@@ -228,6 +253,7 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
         node.switch = switch
         yield node
         nursery.cancel_scope.cancel()
+    assert not node.undeclared, "answers that the document does not know:\n" + "\n".join(node.undeclared)
 
 
 async def _nobody_cares(user: UserId, name: str) -> None: ...
