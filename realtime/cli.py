@@ -15,7 +15,7 @@ from realtime.settings import Settings, SettingsError, process_settings
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
-        settings = process_settings()
+        settings = process_settings({"KITH_WORKERS": given.workers} if given.workers else {})
         if given.unsafe:
             settings = msgspec.structs.replace(settings, unsafe_durability=True)
         log_to(sys.stderr, settings.log_level)
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="kith", description="A realtime server for messages and stories.")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="run a node until it is told to stop")
+    serve.add_argument("--workers", default="", metavar="N", help="so many processes behind one port (KITH_WORKERS)")
     commands.add_parser("migrate", help="bring the database's schema up to date")
     commands.add_parser("seed", help="create a small world to look at: people, talks, groups, stories")
     commands.add_parser("bucket", help="make S3_BUCKET in the object store if there is none")
@@ -43,23 +44,29 @@ def parser() -> argparse.ArgumentParser:
         parts.add_argument("--unsafe", action="store_true", help=text)
     reset = commands.add_parser("reset", help="delete everything that is stored in KITH_VAR; asks first")
     reset.add_argument("--yes", action="store_true", help="do not ask")
-    whole.set_defaults(unsafe=False, yes=False)
+    # Started by `serve --workers`, and in no list of commands.
+    worker = commands.add_parser("worker")
+    worker.add_argument("--number", type=int, required=True)
+    worker.add_argument("--line", type=int, required=True)
+    worker.add_argument("--listeners", required=True)
+    worker.add_argument("--after-crash", action="store_true")
+    whole.set_defaults(unsafe=False, yes=False, workers="")
     return whole
 
 
 def run(given: argparse.Namespace, settings: Settings) -> int:
     """Imported when asked for: `kith doctor` must be able to speak where a node could not even be imported."""
     from storage.database_errors import DatabaseError
-    from storage.embedded.errors import EmbeddedPostgresError
+    from storage.embedded.errors import EmbeddedError
 
     try:
         return dispatch(given, settings)
-    except (DatabaseError, EmbeddedPostgresError) as error:
+    except (DatabaseError, EmbeddedError) as error:
         raise RefusalError(str(error)) from None
     except BaseExceptionGroup as group:
         # trio wraps what a node raises; if it is nothing but errors of the world's, the first is the sentence.
         found = leaves(group)
-        if all(isinstance(error, DatabaseError | EmbeddedPostgresError | RefusalError) for error in found):
+        if all(isinstance(error, DatabaseError | EmbeddedError | RefusalError) for error in found):
             raise RefusalError(str(found[0])) from None
         logging.getLogger("kith").critical("the node crashed", exc_info=group)
         return 1
@@ -78,6 +85,11 @@ def dispatch(given: argparse.Namespace, settings: Settings) -> int:
         from realtime.commands.serve import serve
 
         return serve(settings)
+    if command == "worker":
+        from realtime.commands.worker import Berth, work
+
+        listeners = tuple(map(int, given.listeners.split(",")))
+        return work(settings, Berth(given.number, given.line, listeners, given.after_crash))
     if command == "doctor":
         from realtime.commands.doctor import doctor
 

@@ -1,5 +1,7 @@
 """The token buckets as the operator sets them; what each does when it cannot be kept is not for him to set."""
 
+import math
+
 import msgspec
 
 from actors.limiter import DEFAULT_LIMITS, Limit, LimiterOptions
@@ -9,8 +11,18 @@ from realtime.settings import Settings
 MINUTE, FIVE_MINUTES, HOUR = 60.0, 300.0, 3_600.0
 
 
+def part_of(rate: Rate, workers: int) -> Rate:
+    """Rounded up, so that nobody is locked out altogether."""
+    return Rate(math.ceil(rate.capacity / workers), rate.per_second / workers)
+
+
 def limiter_options(settings: Settings) -> LimiterOptions:
-    """Every limit with its rate out of the settings and its failing side out of the design."""
+    """Every limit with its rate out of the settings and its failing side out of the design.
+
+    Each worker keeps buckets of its own. What protects passwords holds for all workers together, so each has a part of
+    it; what protects the server is whole in each, because one connection is served by one worker and is to get what its
+    user was promised (docs/decisions/0066).
+    """
     rates = {
         Limit.REQUESTS: Rate(settings.rate_requests_burst, settings.rate_requests_per_minute / MINUTE),
         Limit.MESSAGES: Rate(settings.rate_messages_burst, settings.rate_messages_per_minute / MINUTE),
@@ -22,4 +34,8 @@ def limiter_options(settings: Settings) -> LimiterOptions:
         ),
     }
     specs = {limit: msgspec.structs.replace(DEFAULT_LIMITS[limit], rate=rate) for limit, rate in rates.items()}
+    if settings.kith_workers > 1:
+        for limit, spec in specs.items():
+            if spec.when_full == "closed":
+                specs[limit] = msgspec.structs.replace(spec, rate=part_of(spec.rate, settings.kith_workers))
     return LimiterOptions(limits=specs, exempt_nets=settings.rate_limit_exempt_nets)

@@ -171,8 +171,8 @@ def contradictions(settings: Settings) -> list[str]:
     workers, least = settings.kith_workers, settings.kith_workers * LEAST_POOL_OF_WORKER
     if workers > 1 and settings.database_pool_max < least:
         problems.append(
-            f"DATABASE_POOL_MAX is {settings.database_pool_max} and must be at least {least} for KITH_WORKERS={workers}:"
-            f" {LEAST_POOL_OF_WORKER} for each, of which the journal has two."
+            f"DATABASE_POOL_MAX is {settings.database_pool_max} and must be at least {least} for KITH_WORKERS={workers}"
+            f": {LEAST_POOL_OF_WORKER} for each, of which the journal has two."
         )
     if settings.oidc_issuer and not (settings.oidc_client_id and settings.oidc_redirect_uris):
         problems.append("OIDC_ISSUER is set and needs OIDC_CLIENT_ID and OIDC_REDIRECT_URIS.")

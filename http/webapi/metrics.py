@@ -8,8 +8,9 @@ from webapi.routing import Access, Plain, Route
 
 
 async def show_metrics(call: Call) -> Answer:
-    """Everything that is counted, in Prometheus' text format."""
-    content_type, body = call.services.metrics.expose()
+    """Everything that is counted, in Prometheus' text format; of several workers, whichever is asked tells of all."""
+    gathered = call.services.exposition
+    content_type, body = call.services.metrics.expose() if gathered is None else await gathered()
     return Answer(body, content_type=content_type)
 
 

@@ -1,6 +1,6 @@
 """What the web app is given: everything it asks, and every number it obeys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -62,3 +62,5 @@ class Services(Struct, frozen=True):
     client_address: Callable[[str, bytes], str]
     serving: Callable[[], bool]
     options: WebOptions = WebOptions()
+    # (content type, body) of the numbers of all processes behind this port; none: this one is alone.
+    exposition: Callable[[], Awaitable[tuple[str, bytes]]] | None = None

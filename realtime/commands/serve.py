@@ -1,8 +1,9 @@
-"""`kith serve`: takes the lock and the port, brings up the database, runs the node, and ends all of it in order."""
+"""`kith serve`: takes the lock and the port, brings up the database, runs the node or its workers, ends them in order."""
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
@@ -10,6 +11,7 @@ import msgspec
 import trio
 
 from realtime.commands.database import bring_up_to_date, embedded
+from realtime.commands.keeping import keep_postgres
 from realtime.commands.stopping import (
     SIGNALS,
     StopRequestedError,
@@ -20,17 +22,16 @@ from realtime.commands.stopping import (
     stop_raises,
     watch,
 )
+from realtime.commands.supervise import supervise
 from realtime.listeners import base_url, open_listeners
 from realtime.node_lock import NodeLock
 from realtime.secret import settle_secret
 from realtime.settings import Settings
 from realtime.var_folder import prepare_var
 from storage.embedded.cluster import Cluster
-from storage.embedded.errors import EmbeddedPostgresError
+from storage.embedded.valkey import Valkey
 
 log = logging.getLogger("kith.serve")
-
-WATCH_SECONDS = 0.5
 
 
 def serve(settings: Settings) -> int:
@@ -67,11 +68,32 @@ def assemble(settings: Settings, stack: ExitStack) -> int:
             print(f"Kith is ready: {url}", flush=True)
         log.info("ready", extra={"url": url})
 
+    if settings.kith_workers > 1:
+        return with_workers(settings, stack, listeners, cluster, ready)
     # Imported only now: it pulls in every part of a node, which a refusal need not wait for.
     from realtime.main import serve as serve_node
 
     with signals_kept():
         trio.run(run_node, settings, cluster, partial(serve_node, settings, listeners, ready))
+    return 0
+
+
+def with_workers(
+    settings: Settings,
+    stack: ExitStack,
+    listeners: Sequence[socket.socket],
+    cluster: Cluster | None,
+    ready: Callable[[], None],
+) -> int:
+    """The node is several processes, and this one starts them; they need a bus between them."""
+    bus = None
+    if not settings.redis:
+        bus = Valkey(settings.var, report=log.info)
+        stack.callback(bus.stop)
+        bus.start()
+        settings = msgspec.structs.replace(settings, redis_url=bus.url)
+    with signals_kept():
+        trio.run(supervise, settings, listeners, ready, cluster, bus)
     return 0
 
 
@@ -91,20 +113,6 @@ async def run_node(settings: Settings, cluster: Cluster | None, node: Callable[[
                 for name in await bring_up_to_date(settings.database_url):
                     log.info("migrated", extra={"migration": name})
                 if cluster is not None:
-                    watchers.start_soon(keep_alive, cluster)
+                    watchers.start_soon(keep_postgres, cluster)
                 await node()
             watchers.cancel_scope.cancel()
-
-
-async def keep_alive(cluster: Cluster) -> None:
-    """Start PostgreSQL again after its process was killed, as an operator's init would."""
-    while True:
-        await trio.sleep(WATCH_SECONDS)
-        if cluster.is_alive():
-            continue
-        log.error("PostgreSQL has gone and is started again")
-        try:
-            # Not abandoned on cancel: a half-started PostgreSQL could not be stopped afterwards.
-            await trio.to_thread.run_sync(cluster.revive)
-        except EmbeddedPostgresError as error:
-            log.error("PostgreSQL does not come back", extra={"reason": str(error)})

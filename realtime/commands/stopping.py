@@ -6,7 +6,7 @@ A terminal sends Ctrl-C to the whole group and make passes SIGTERM on, so one wi
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,7 +14,9 @@ import trio
 
 log = logging.getLogger("kith.stop")
 
-SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+# What asks to stop, whoever is asked.
+STOP_SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = STOP_SIGNALS
 # A closed terminal ends what runs in it, unless nohup said otherwise before we were started.
 if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
     SIGNALS += (signal.SIGHUP,)
@@ -28,47 +30,47 @@ class StopRequestedError(BaseException):
 
 
 @contextmanager
-def stop_raises() -> Iterator[None]:
+def stop_raises(signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
     """While a node is being put together: leave by an exception, through every `finally` on the way.
 
     The handlers come off at the first signal, so that what these do is not broken off by a second one.
     """
 
     def leave(number: int, _: FrameType | None) -> None:
-        ignore_signals()
+        ignore_signals(signals)
         raise StopRequestedError(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, leave) for number in SIGNALS}
+    before = {number: signal.signal(number, leave) for number in signals}
     try:
         yield
     finally:
-        if all(signal.getsignal(number) is leave for number in SIGNALS):
+        if all(signal.getsignal(number) is leave for number in signals):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def ignore_signals() -> None:
+def ignore_signals(signals: Sequence[signal.Signals] = SIGNALS) -> None:
     """From here on the stop is under way and bounded; a handler and not SIG_IGN, which children would inherit."""
-    for number in SIGNALS:
+    for number in signals:
         signal.signal(number, lambda *_: None)
 
 
 @contextmanager
-def signals_kept() -> Iterator[None]:
+def signals_kept(signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
     """Around trio.run: hold signals back until the node listens for them, and let late ones do nothing.
 
     An exception out of a handler must not hit the scheduler, and a signal in those milliseconds must not get lost.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    ignore_signals()
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    ignore_signals(signals)
     try:
         yield
     finally:
-        deliver_signals()
+        deliver_signals(signals)
 
 
-def deliver_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+def deliver_signals(signals: Sequence[signal.Signals] = SIGNALS) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 async def watch(signals: AsyncIterator[int], drain: Callable[[], None], in_haste: Callable[[], None]) -> None:

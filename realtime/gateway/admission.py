@@ -48,6 +48,8 @@ class Admission:
         self._clock = clock
         self._most = most  # options.max_connections, or what the descriptors allow
         self._handshakes = TokenBucket(options.handshakes_per_second, options.handshake_burst, clock())
+        # Of the workers that accept from the same socket: the connections of who has the fewest.
+        self.fewest_elsewhere: Callable[[], int] | None = None
         self._by_address: Counter[str] = Counter()
         # In order of arrival: the first is the oldest.
         self._unknown: dict[Unknown, None] = {}
@@ -55,6 +57,12 @@ class Admission:
     @property
     def full(self) -> bool:
         return self._counters.connections >= self._most
+
+    @property
+    def ahead(self) -> bool:
+        """Another worker has clearly fewer; its number is up to a second old."""
+        fewest = self.fewest_elsewhere
+        return fewest is not None and self._counters.connections > fewest() * 1.1 + 20
 
     @property
     def roomy(self) -> bool:

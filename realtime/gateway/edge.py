@@ -28,8 +28,13 @@ _log = logging.getLogger("kith.gateway")
 
 EVENTS_PER_TICK = 128
 ACCEPTS_PER_TICK = 128
+# Of a listener that others accept from, too: a burst is for all of them, and not for who woke up first.
+SHARED_ACCEPTS_PER_TICK = 16
 WRITES_PER_TICK = 128  # of 5 µs each; a longer turn keeps the journal and everybody else waiting
 _BACK_OFF_SECONDS = 0.1
+# Who knocks while somebody else has fewer connections waits this long, and if he is still there he is let in: the other
+# may be busy, stopped, or gone.
+_LET_OTHERS_SECONDS = 0.02
 # The accepted connection died while it waited; the listener is well (accept(2) lists these as to be retried).
 _DIED_WAITING = frozenset(
     {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
@@ -80,6 +85,8 @@ class Edge:
         self._knocking: list[socket.socket] = []  # listeners that are ready
         self._accepting = True
         self._resume_at = 0.0
+        self._left_to_others = False
+        self._my_turn_until = 0.0
         self._dirty: list[Connection] = []
         self._ended: list[tuple[Connection, LostReason]] = []
         self._in_tick = False
@@ -163,6 +170,8 @@ class Edge:
         full = self.admission.full and self.options.shared_listener
         if self._resume_at and now >= self._resume_at and not full:
             self._resume_at = 0.0
+            if self._left_to_others:
+                self._left_to_others, self._my_turn_until = False, now + _LET_OTHERS_SECONDS
             for fd in self._listeners:
                 self._watch_listener(fd)
         self._reserve.take_back()
@@ -228,9 +237,14 @@ class Edge:
             self._knocking.append(listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_TICK):
-            if self.admission.full and self.options.shared_listener:
+        shared = self.options.shared_listener
+        for _ in range(SHARED_ACCEPTS_PER_TICK if shared else ACCEPTS_PER_TICK):
+            if shared and self.admission.full:
                 self._pause(_BACK_OFF_SECONDS)
+                return
+            if shared and self.admission.ahead and self.now >= self._my_turn_until:
+                self._left_to_others = True
+                self._pause(_LET_OTHERS_SECONDS)
                 return
             try:
                 sock, address = listener.accept()
@@ -305,6 +319,11 @@ class Edge:
         self._resume_at = 0.0
 
     # ---- the end ----
+
+    @property
+    def newcomers(self) -> bool:
+        """Whether somebody was let in and has not said yet what he wants."""
+        return any(isinstance(handler, Newcomer) for handler in self._handlers.values())
 
     def links(self) -> Iterable[Connection]:
         """Every WebSocket there is now."""

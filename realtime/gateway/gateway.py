@@ -28,6 +28,8 @@ from realtime.wire.close import CloseCode
 
 _log = logging.getLogger("kith.gateway")
 
+_LOOK_SECONDS = 0.02
+
 
 class Timekeeping:
     """The clocks handed in: monotonic seconds, wall time as text for error bodies, and where delivery latencies go."""
@@ -134,6 +136,22 @@ class Gateway:
             self._edge.stop_accepting()
         if self._portable is not None:
             self._portable.stop_accepting()
+
+    async def hand_over(self, seconds: float) -> None:
+        """Let the other workers have whoever knocks, and bring to an end what has begun here: who was let in a moment
+        ago gets his answer, and requests that run are finished. Who is slower than `seconds` meets the closed door."""
+        if self._edge is not None:
+            self._edge.stop_accepting()
+        if self._portable is not None:
+            self._portable.stop_accepting()
+        with trio.move_on_after(seconds / 2):
+            while self._edge is not None and self._edge.newcomers:  # noqa: ASYNC110 - once in the life of a process
+                await trio.sleep(_LOOK_SECONDS)
+        self._doorway.http_is_open = False
+        self._http.finish()
+        with trio.move_on_after(seconds / 2):
+            while self.counters.http_connections:  # noqa: ASYNC110
+                await trio.sleep(_LOOK_SECONDS)
 
     def going_away(
         self, frame_for: Callable[[Link], Frame | None], most: int | None = None, code: int = CloseCode.RESTART

@@ -144,9 +144,13 @@ class HttpSide:
         self._admission.leave_address(address_key)
         self._admission.leave()
 
+    def finish(self) -> None:
+        """No request but those that have begun."""
+        self._stopping.set()
+
     async def drain(self, seconds: float) -> None:
         """Let requests finish for so long, then cut what is left, then shut the application down."""
-        self._stopping.set()
+        self.finish()
         with trio.move_on_after(seconds):
             await self._stopped.wait()
             return

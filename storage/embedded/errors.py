@@ -1,5 +1,13 @@
-"""The one error of the embedded PostgreSQL: a sentence for whoever typed `make run`."""
+"""The errors of the embedded servers: a sentence for whoever typed `make run`."""
 
 
-class EmbeddedPostgresError(Exception):
+class EmbeddedError(Exception):
     """The machine, not Kith, is at fault; the text says what is wrong and what to do about it."""
+
+
+class EmbeddedPostgresError(EmbeddedError):
+    """PostgreSQL cannot be started, or not as it should."""
+
+
+class EmbeddedValkeyError(EmbeddedError):
+    """Likewise Valkey."""

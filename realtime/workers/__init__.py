@@ -1,0 +1,1 @@
+"""Several processes behind one port: what the supervisor and its workers agree on."""
