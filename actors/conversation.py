@@ -1,6 +1,7 @@
 """A conversation: orders what its members say, has it written, and tells everybody once it is on disk."""
 
 import random
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import trio
 from msgspec import Struct, structs
 from msgspec.json import encode
 
+from actors.alone import Alone
 from actors.directory import Directory
 from actors.envelopes import event_frame
 from actors.kinds import Activation
@@ -24,12 +26,14 @@ from actors.ports import (
     Poisoned,
     Receipt,
     Repeats,
+    Sweeper,
     Taken,
 )
 from actors.recent import RecentSends
 from actors.recital import Library, recite
 from actors.sending import SendBatch, Told
 from actors.shapes.conversations import (
+    ChangedElsewhere,
     ConversationCommand,
     ConversationRow,
     ConversationState,
@@ -48,6 +52,7 @@ from actors.shapes.users import Deliver, UserCommand, UserState
 
 ATTEMPTS: Final = 5  # how often a fenced batch is decided anew before its askers are asked to try again
 
+ANY_REV: Final = sys.maxsize  # above whatever is known
 _WRITES: Final = (SendMessage, DeleteMessage)
 
 Users = Directory[UserId, UserState, UserCommand]
@@ -63,12 +68,13 @@ class ConversationWorld(Struct, frozen=True):
     users: Users
     library: Library
     new_id: Callable[[], MessageId]
+    sweeper: Sweeper = Alone()
 
 
 class ConversationActor:
     """The shell around rules/conversation.py. State in memory is never ahead of the database."""
 
-    __slots__ = ("_activation", "_recent", "_state", "_world")
+    __slots__ = ("_activation", "_behind", "_recent", "_state", "_world")
 
     def __init__(
         self,
@@ -79,12 +85,15 @@ class ConversationActor:
         self._world = world
         self._activation = activation
         self._state = state
+        self._behind = 0  # the revision that it is known to have reached elsewhere
         self._recent = RecentSends()
 
     async def run(self) -> StopReason:
         mailbox = self._activation.mailbox
         while batch := await mailbox.drain():
             try:
+                if self._behind:
+                    await self._catch_up()
                 await (self._send(batch) if all_sends(batch) else self._sort(batch))
             except KithError as refusal:  # the world's: the database did not answer a reload or a look-up
                 refuse_each(batch, refusal)
@@ -105,6 +114,12 @@ class ConversationActor:
         for envelope in batch:
             if type(envelope.command) not in _WRITES:
                 await self._handle(envelope)
+
+    async def _catch_up(self) -> None:
+        """Another node changed it: to decide on what is remembered here would end at the fence."""
+        if self._state is not None and self._state.rev < self._behind:
+            self._state = await self._activation.reload()
+        self._behind = 0
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -133,7 +148,11 @@ class ConversationActor:
                 return left
             if type(receipt) is Committed:
                 self._state = batch.after
-                batch.publish(envelopes, self._tell_members)
+                try:
+                    batch.publish(envelopes, self._tell_members)
+                except Exception:  # a bug, and no reason that the members never hear of what is on disk
+                    world.sweeper.unpublished(unit.id, unit.old_rev, unit.new_rev)
+                    raise
                 return left
             if isinstance(receipt, Poisoned):
                 await self._find_the_guilty(envelopes)
@@ -150,6 +169,7 @@ class ConversationActor:
             told.keys |= receipt.names
         else:
             assert isinstance(receipt, Fenced), receipt
+            self._world.sweeper.wake()  # so that what fenced this batch is told before it
             await trio.sleep(random.random() * 0.01 * 2**attempt)
             self._state = await self._activation.reload()
             told.messages.clear()  # as old as the state was: somebody else may have deleted one
@@ -197,6 +217,8 @@ class ConversationActor:
             await self._create(envelope, command)
         elif isinstance(command, MemberRenamed):
             self._rename(command)
+        elif isinstance(command, ChangedElsewhere):
+            self._behind = max(self._behind, command.rev or ANY_REV)
         else:
             recite(self._world.library, self._state, envelope)
 
@@ -233,7 +255,11 @@ class ConversationActor:
         elif type(receipt) is not Committed:
             envelope.refuse(KithError(ErrorCode.TRY_AGAIN, outcome="none"))
         else:
-            await self._live_on(row)
+            try:
+                await self._live_on(row)
+            except Exception:
+                self._world.sweeper.unpublished(id, 0, 1)
+                raise
             envelope.answer(made)
 
     async def _live_on(self, row: ConversationRow) -> None:
@@ -248,7 +274,8 @@ class ConversationActor:
             row.id, "direct", None, None, row.privacy_mode, 0, len(row.members), None, 1, at, at,
             from_rev=1, conversation_id=row.id,
         )  # fmt: skip
-        self._tell_members(Deliver(event_frame("conversation.created", view), row.id, 0, row.created_by), row.members)
+        born = Deliver(event_frame("conversation.created", view), row.id, 0, row.created_by, rev=1)
+        self._tell_members(born, row.members)
 
 
 def all_sends(batch: list[Envelope[Any]]) -> bool:

@@ -60,7 +60,8 @@ def publish_deletion(
     late.discard(tombstone.deleted_by)  # an author who came back
     if late:
         moved = RevMoved(tombstone.conversation_id, tombstone.rev)
-        tell_members(Deliver(event_frame("rev", moved), tombstone.conversation_id, 0, tombstone.deleted_by), late)
+        frame = event_frame("rev", moved)
+        tell_members(Deliver(frame, moved.conversation_id, 0, tombstone.deleted_by, rev=moved.rev), late)
     others = None if not late else [user for user in state.members if user not in late]
     tell_members(_delivery(envelope, tombstone, deleted), others)
 
@@ -80,8 +81,8 @@ def _delivery(envelope: Envelope[Any], tombstone: DeletedMessage, deleted: Messa
     where = tombstone.conversation_id, -tombstone.seq, tombstone.deleted_by
     if origin is None:
         envelope.answer(deleted)
-        return Deliver(event_frame("message.deleted", view), *where)
+        return Deliver(event_frame("message.deleted", view), *where, rev=tombstone.rev)
     envelope.settled = True
     frame = event_frame("message.deleted", view, origin.read_at)
     ok = None if origin.ref is None else ok_frame(origin.ref, deleted)
-    return Deliver(frame, *where, origin.socket, ok)
+    return Deliver(frame, *where, origin.socket, ok, tombstone.rev)

@@ -288,6 +288,22 @@ class FlushLog(Protocol):
         ...
 
 
+class Sweeper(Protocol):
+    """What actors need of the sweep; neither call blocks."""
+
+    def wake(self) -> None:
+        """Somebody else has committed something."""
+        ...
+
+    def unpublished(self, id: ConversationId, old_rev: int, new_rev: int) -> None:
+        """This node has committed a change and failed to tell the members of it."""
+        ...
+
+    def arrived(self, user: UserId) -> None:
+        """A connection of his was told its heads."""
+        ...
+
+
 class SoftNotes(Protocol):
     """What may be lost with its last second: written behind, promised to nobody. Neither call blocks or raises."""
 

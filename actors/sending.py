@@ -198,13 +198,12 @@ class SendBatch:
         view = view_of(message, self.after.members[message.sender_id].name, sent.created_at)
         if origin is None:
             envelope.answer(sent)
-            return Deliver(
-                event_frame("message.created", view), message.conversation_id, message.seq, message.sender_id
-            )
+            frame = event_frame("message.created", view)
+            return Deliver(frame, message.conversation_id, message.seq, message.sender_id, rev=message.rev)
         envelope.settled = True
         frame = event_frame("message.created", view, origin.read_at)
         ok = None if origin.ref is None else ok_frame(origin.ref, sent)
-        return Deliver(frame, message.conversation_id, message.seq, message.sender_id, origin.socket, ok)
+        return Deliver(frame, message.conversation_id, message.seq, message.sender_id, origin.socket, ok, message.rev)
 
 
 def tell_asker(envelope: Envelope[Any], outcome: Outcome) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 from msgspec import Struct
@@ -39,22 +39,6 @@ class SweepCounters(Struct):
     events: int = 0  # handed to the actors of users
     resyncs: int = 0  # too much to hand out one by one
     unpublished: int = 0  # own changes whose actor failed between commit and publishing
-
-
-class Sweeper(Protocol):
-    """What actors need of the sweep; neither call blocks."""
-
-    def wake(self) -> None:
-        """Somebody else has committed something."""
-        ...
-
-    def unpublished(self, id: ConversationId, old_rev: int, new_rev: int) -> None:
-        """This node has committed a change and failed to tell the members of it."""
-        ...
-
-    def arrived(self, user: UserId) -> None:
-        """A connection of his was told its heads."""
-        ...
 
 
 class Sweep:

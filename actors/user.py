@@ -5,13 +5,14 @@ from typing import Any, Protocol, cast
 
 from msgspec import Struct
 
+from actors.alone import Alone
 from actors.attendance import Attendance
 from actors.inbox import Inbox
 from actors.kinds import Activation
 from actors.loading import Loader
 from actors.mailbox import Envelope, StopReason
 from actors.newcomers import Newcomers
-from actors.ports import Clock, Revocations, SoftNotes
+from actors.ports import Clock, Revocations, SoftNotes, Sweeper
 from actors.shapes.errors import KithError
 from actors.shapes.ids import ConversationId, LoginId, UserId
 from actors.shapes.users import (
@@ -46,10 +47,6 @@ class Desk(Protocol):
     async def handle(self, state: UserState | None, command: AccountCommand) -> AccountAnswer: ...
 
 
-def _nobody_sweeps(user: UserId) -> None:
-    """For a node that is alone on its database, as in tests: what its own actors commit they publish themselves."""
-
-
 class UserWorld(Struct, frozen=True):
     """What every user of a node shares."""
 
@@ -61,7 +58,7 @@ class UserWorld(Struct, frozen=True):
     connections_most: int
     clock: Clock
     notes: SoftNotes
-    arrived: Callable[[UserId], None] = _nobody_sweeps  # a connection was told its heads; see SettleIn
+    sweeper: Sweeper = Alone()
 
 
 class UserActor:
@@ -184,7 +181,7 @@ class UserActor:
         unread, revs = heads if heads is not None else (0, {})
         self._newcomers = self._newcomers or Newcomers()
         self._newcomers.note(socket.id, revs, self._world.clock.monotonic())
-        self._world.arrived(state.id)
+        self._world.sweeper.arrived(state.id)
         envelope.answer(Connected(state, unread, revs))
         # Last, for whoever was answered is not decided again: a crash before that would enter a closed connection anew.
         self._world.notes.login_used(socket.login_id, self._world.clock.now())

@@ -18,11 +18,19 @@ from storage.postgres import ANSWER_SECONDS, Dedicated, Postgres, Statements
 
 T = TypeVar("T")
 
-# More than this since the last look is not read row by row: the connections here are closed to reload instead.
-FLUSHES_MOST: Final = 2_000
-HEADS_MOST: Final = 20_000
-# Flush rows are kept for an hour (storage/flush_retention.py). Whoever looked longer ago may have lost some.
-REMEMBERED_MS: Final = 50 * 60 * 1_000
+
+class SweepBounds(Struct, frozen=True):
+    """What one look takes. More than this is not read row by row: the connections here are closed to reload instead.
+
+    Flush rows are kept for an hour (storage/flush_retention.py): whoever looked longer ago may have lost some.
+    """
+
+    flushes: int = 2_000
+    heads: int = 20_000
+    remembered_ms: int = 50 * 60 * 1_000
+
+
+BOUNDS: Final = SweepBounds()
 # A node that has not said for so long that it lives is no reason to ring for it.
 LIVES: Final = "6 seconds"
 
@@ -112,7 +120,10 @@ class PostgresFlushLog:
     """The look itself goes over a connection of its own, past the driver, because it is taken a hundred times a second
     when others write; what it finds is read through the pool."""
 
-    def __init__(self, line: Dedicated, postgres: Postgres, identity: NodeIdentity) -> None:
+    def __init__(
+        self, line: Dedicated, postgres: Postgres, identity: NodeIdentity, bounds: SweepBounds = BOUNDS
+    ) -> None:
+        self._bounds = bounds
         self._line = line
         self._postgres = postgres
         self._node = (identity.node, str(identity.incarnation))
@@ -126,7 +137,7 @@ class PostgresFlushLog:
         reached = position_of(look.snapshot, int(look.highest), WallTime(int(look.now)))
         found = _rows.decode(look.rows)
         went_back = int(look.snapshot.split(":")[1]) < position.upto  # a copy of an earlier day was put in its place
-        if went_back or len(found) > FLUSHES_MOST or reached.at - position.at > REMEMBERED_MS:
+        if went_back or len(found) > self._bounds.flushes or reached.at - position.at > self._bounds.remembered_ms:
             return Swept(reached, [], whole=False)
         heads: list[Head] = []
         for _, some in found:
@@ -137,7 +148,8 @@ class PostgresFlushLog:
 
     async def _look(self, position: Position) -> _Look:
         open_then = "{" + ",".join(map(str, position.open)) + "}"
-        values = (str(position.upto), open_then, *self._node, str(FLUSHES_MOST + 1), str(HEADS_MOST))
+        bounds = str(self._bounds.flushes + 1), str(self._bounds.heads)
+        values = (str(position.upto), open_then, *self._node, *bounds)
         (look,) = await self._ask(_Look, _SINCE, values)
         return look
 

@@ -22,7 +22,7 @@ from actors.rules.accounts import username_key
 from actors.shapes.messages import DeletedMessage
 from storage.journal.journal import StaleTokenError
 from storage.journal.waiting import closed_error, full_error
-from storage.memory.tables import ConversationTable, MembershipRow, MemoryTables
+from storage.memory.tables import ConversationTable, FlushRow, MembershipRow, MemoryTables
 
 
 def _stay(_: object) -> trio.lowlevel.Abort:
@@ -32,8 +32,9 @@ def _stay(_: object) -> trio.lowlevel.Abort:
 class MemoryJournal:
     """Implements actors.ports.Journal."""
 
-    def __init__(self, tables: MemoryTables, bound: int = 20_000) -> None:
+    def __init__(self, tables: MemoryTables, bound: int = 20_000, node: str = "node") -> None:
         self.tables = tables
+        self.node = node
         self.appended: list[Unit] = []  # every unit ever handed in, for tests that ask what an actor wrote
         self.tokens: list[WriteToken] = []
         self._bound = bound
@@ -51,7 +52,7 @@ class MemoryJournal:
         self.appended.append(unit)
         self.tokens.append(token)
         if self._gate_open:
-            receipt = _store(self.tables, unit)
+            receipt = self._write(unit)
             await trio.lowlevel.cancel_shielded_checkpoint()
             return receipt
         self._waiting.append((unit, trio.lowlevel.current_task()))
@@ -67,7 +68,15 @@ class MemoryJournal:
         self._gate_open = True
         waiting, self._waiting = self._waiting, []
         for unit, task in waiting:
-            trio.lowlevel.reschedule(task, outcome.Value(_store(self.tables, unit)))
+            trio.lowlevel.reschedule(task, outcome.Value(self._write(unit)))
+
+    def _write(self, unit: Unit) -> Receipt:
+        """One unit, one flush: the twin does not gather."""
+        known = len(self.tables.heads)
+        receipt = _store(self.tables, unit)
+        if heads := self.tables.heads[known:]:
+            self.tables.flushes.append(FlushRow(self.node, heads))
+        return receipt
 
     @property
     def waiting(self) -> int:

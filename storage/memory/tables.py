@@ -86,11 +86,20 @@ class ConversationTable(Struct):
         }
 
 
+class FlushRow(Struct):
+    node: str
+    heads: list[tuple[str, str, int, int]]
+    at: WallTime = WallTime(0)
+    committed: bool = True
+
+
 class MemoryTables(Struct):
     users: dict[UserId, UserRow] = field(default_factory=dict)
     conversations: dict[ConversationId, ConversationTable] = field(default_factory=dict)
     blocks: set[tuple[UserId, UserId]] = field(default_factory=set)
     heads: list[tuple[str, str, int, int]] = field(default_factory=list)  # what the flush rows would say
+    flushes: list[FlushRow] = field(default_factory=list)  # of journals, in the order of their transactions
+    nodes: set[str] = field(default_factory=set)
     keys: dict[KeyName, KeyRow] = field(default_factory=dict)
 
     def add_user(self, id: UserId, username: str, display_name: str | None = None) -> UserRow:
