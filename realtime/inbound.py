@@ -7,11 +7,26 @@ import msgspec
 
 from actors.envelopes import Ref
 from actors.limiter import Limit
-from actors.rules.payloads import conversation_of, history_command, open_command, range_command, send_command
+from actors.rules.payloads import (
+    conversation_of,
+    delete_command,
+    history_command,
+    open_command,
+    range_command,
+    send_command,
+)
 from actors.shapes.conversations import ConversationCommand, Origin
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.frames import Frame
-from actors.shapes.payloads import HelloPayload, HistoryPayload, Nothing, OpenPayload, RangePayload, SendPayload
+from actors.shapes.payloads import (
+    DeletePayload,
+    HelloPayload,
+    HistoryPayload,
+    Nothing,
+    OpenPayload,
+    RangePayload,
+    SendPayload,
+)
 
 if TYPE_CHECKING:
     from realtime.session import Session
@@ -82,15 +97,26 @@ def _ping(session: "Session", _payload: Nothing, ref: Ref) -> None:
         session.reply_ok(ref, {})
 
 
-def _send(session: "Session", payload: SendPayload, ref: Ref) -> None:
+def _pay_for_a_message(session: "Session") -> None:
     gate = session.gate
     assert session.bucket is not None
     wait = session.bucket.take(gate.clock.monotonic())
     if wait > 0.0:
         gate.limiter.refused(Limit.MESSAGES)
         raise KithError(ErrorCode.RATE_LIMIT_EXCEEDED, retry_after=round(wait, 3))
+
+
+def _send(session: "Session", payload: SendPayload, ref: Ref) -> None:
+    _pay_for_a_message(session)
     command = send_command(payload, session.user_id, Origin(session.id, ref, session.link.read_at))
-    gate.conversations.tell(conversation_of(payload.conversation_id), command, Reply(session, ref))
+    session.gate.conversations.tell(conversation_of(payload.conversation_id), command, Reply(session, ref))
+
+
+def _delete(session: "Session", payload: DeletePayload, ref: Ref) -> None:
+    """It is a write that every member is told of: it pays as a message does."""
+    _pay_for_a_message(session)
+    command = delete_command(payload, session.user_id, Origin(session.id, ref, session.link.read_at))
+    session.gate.conversations.tell(conversation_of(payload.conversation_id), command, Reply(session, ref))
 
 
 def _read(session: "Session", conversation_id: str, command: ConversationCommand, ref: Ref) -> None:
@@ -116,6 +142,7 @@ _ROWS: Final[tuple[Command[Any], ...]] = (
     Command("hello", HelloPayload, _hello),
     Command("ping", Nothing, _ping),
     Command("message.send", SendPayload, _send),
+    Command("message.delete", DeletePayload, _delete),
     Command("message.history", HistoryPayload, _history),
     Command("conversation.range", RangePayload, _range),
     Command("conversation.open", OpenPayload, _open),

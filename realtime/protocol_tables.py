@@ -22,7 +22,17 @@ from actors.shapes.conversations import (
     PresenceView,
 )
 from actors.shapes.errors import TABLE, ErrorCode, KithError
-from actors.shapes.messages import HISTORY_LIMIT, RANGE_LIMIT, TEXT_LIMIT, MessagePage, MessageSent, MessageView
+from actors.shapes.messages import (
+    HISTORY_LIMIT,
+    RANGE_LIMIT,
+    TEXT_LIMIT,
+    MessageDeleted,
+    MessagePage,
+    MessageSent,
+    MessageTombstone,
+    MessageView,
+    RevMoved,
+)
 from actors.shapes.payloads import HelloPayload, HistoryPayload, RangePayload, SendPayload
 from realtime.departure import GoingAway
 from realtime.field_names import Shapes, say
@@ -63,6 +73,7 @@ ANSWERS: Final[Mapping[str, type[Struct] | None]] = {
     "hello": ConnectedPayload,
     "ping": None,
     "message.send": MessageSent,
+    "message.delete": MessageDeleted,
     "message.history": MessagePage,
     "conversation.range": ChangeRange,
     "conversation.open": OpenedConversation,
@@ -74,6 +85,8 @@ EVENTS: Final[Mapping[str, tuple[type[Struct] | None, str]]] = {
     "caught_up": (CaughtUpPayload, "the connection, after `connected`: from here on events are live"),
     "pong": (None, "the connection, in answer to a `ping` without `ref`"),
     "message.created": (MessageView, "every connection of every member but the sending one"),
+    "message.deleted": (MessageTombstone, "every connection of every member but the sending one"),
+    "rev": (RevMoved, "members who may not see what changed, so that its number is no hole"),
     "conversation.created": (ConversationView, "every connection of every member"),
     "lagging": (None, "the connection, before it is closed with 4001"),
     "going_away": (GoingAway, "every connection of a node that stops, before it is closed with 4000"),

@@ -1,16 +1,23 @@
-"""Messages of one conversation: sending, and reading back."""
+"""Messages of one conversation: sending, reading back, and deleting."""
 
 import uuid
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from actors.limiter import Limit
 from actors.rules.payloads import id_of, send_command
-from actors.shapes.conversations import ReadHistory
+from actors.shapes.conversations import ConversationCommand, DeleteMessage, ReadHistory, ReadMessage
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ClientId, ConversationId, MessageId
-from actors.shapes.messages import HISTORY_LIMIT, MENTIONS_LIMIT, MessagePage, MessageSent, MessageView
+from actors.shapes.messages import (
+    HISTORY_LIMIT,
+    MENTIONS_LIMIT,
+    MessageDeleted,
+    MessagePage,
+    MessageSent,
+    MessageView,
+)
 from actors.shapes.payloads import MEDIA_LIMIT, SendPayload
 from webapi.answers import Answer
 from webapi.call import Call
@@ -55,6 +62,14 @@ class SentView(Struct, frozen=True):
     rev: int
     created_at: str
     duplicate: bool
+
+
+class DeletedView(Struct, frozen=True):
+    """The `ok` of `message.delete`, and what it was about."""
+
+    message_id: MessageId
+    conversation_id: ConversationId
+    rev: int
 
 
 class MessageList(Struct, frozen=True):
@@ -113,6 +128,39 @@ async def list_messages(call: Call) -> Answer:
     return Answer(MessageList(page.messages, _next(page, forwards=after is not None), page.has_more))
 
 
+async def show_message(call: Call) -> Answer:
+    """One message, or its tombstone."""
+    message = MessageId(call.params["message_id"])
+    where = await _where_is(call, message)
+    view: MessageView = await _ask_about_message(call, where, ReadMessage(call.me, message))
+    return Answer(view)
+
+
+async def delete_message(call: Call) -> Answer:
+    """The twin of `message.delete`; again, it answers the same."""
+    message = MessageId(call.params["message_id"])
+    where = await _where_is(call, message)
+    deleted: MessageDeleted = await _ask_about_message(call, where, DeleteMessage(call.me, message))
+    return Answer(DeletedView(message, where, deleted.rev))
+
+
+async def _where_is(call: Call, message: MessageId) -> ConversationId:
+    """The conversation of the path, or the one that the message is in. Of a message that does not exist a conversation
+    is asked that does not exist either: it takes as long as one that the caller is no member of."""
+    if "conversation_id" in call.params:
+        return call.conversation()
+    return await call.services.conversation_store.where_is(message) or ConversationId(message)
+
+
+async def _ask_about_message(call: Call, where: ConversationId, command: ConversationCommand) -> Any:
+    try:
+        return await call.services.conversations.ask(where, command, call.services.options.ask_timeout)
+    except KithError as refusal:
+        if refusal.code is ErrorCode.CONVERSATION_NOT_FOUND and "conversation_id" not in call.params:
+            raise KithError(ErrorCode.MESSAGE_NOT_FOUND) from None
+        raise
+
+
 def _next(page: MessagePage, forwards: bool) -> str | None:
     if not page.has_more or not page.messages:
         return None
@@ -146,6 +194,7 @@ ROUTES: Final = (
         refuses=(
             ErrorCode.CONVERSATION_NOT_FOUND,
             ErrorCode.MESSAGE_NOT_FOUND,
+            ErrorCode.MEDIA_NOT_FOUND,
             ErrorCode.USER_BLOCKED,
             ErrorCode.CONTENT_TOO_LONG,
             ErrorCode.OUT_OF_ORDER,
@@ -165,5 +214,35 @@ ROUTES: Final = (
             Parameter("order", "`desc` is newest first", Literal["asc", "desc"]),
         ),
         refuses=(ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.INVALID_CURSOR),
+    ),
+    Route(
+        "GET",
+        "/conversations/{conversation_id}/messages/{message_id}",
+        show_message,
+        gives=((200, MessageView),),
+        refuses=(ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.MESSAGE_NOT_FOUND),
+    ),
+    Route(
+        "DELETE",
+        "/conversations/{conversation_id}/messages/{message_id}",
+        delete_message,
+        limit=Limit.MESSAGES,
+        gives=((200, DeletedView),),
+        refuses=(ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.MESSAGE_NOT_FOUND, ErrorCode.FORBIDDEN),
+    ),
+    Route(
+        "GET",
+        "/messages/{message_id}",
+        show_message,
+        gives=((200, MessageView),),
+        refuses=(ErrorCode.MESSAGE_NOT_FOUND,),
+    ),
+    Route(
+        "DELETE",
+        "/messages/{message_id}",
+        delete_message,
+        limit=Limit.MESSAGES,
+        gives=((200, DeletedView),),
+        refuses=(ErrorCode.MESSAGE_NOT_FOUND, ErrorCode.FORBIDDEN),
     ),
 )

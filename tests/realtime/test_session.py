@@ -440,7 +440,7 @@ async def test_to_a_stranger_every_command_says_what_it_says_of_nothing(
     autojump_clock: object, scene: Scene, type: str
 ) -> None:
     client = await scene.gate.ready(scene.node.add_user("eve"))
-    rest = {"client_id": scene.node.new_id(), "text": "x", "after_rev": 0}
+    rest = {"client_id": scene.node.new_id(), "text": "x", "after_rev": 0, "message_id": scene.node.new_id()}
     replies = []
     for place in (scene.talk, scene.node.new_id()):
         (reply,) = await client.ask({"type": type, "ref": 1, "payload": {"conversation_id": place, **rest}})
