@@ -10,9 +10,9 @@ from actors.ports import AccountStore, Clock, Committed, Fenced, Journal, Poison
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.users import (
-    AccountCommand,
     ChangePassword,
     CloseLogins,
+    DeskCommand,
     OpenLogin,
     Register,
     RotateLogin,
@@ -44,7 +44,7 @@ class AccountDesk:
         self._journal = journal
         self._clock = clock
 
-    async def handle(self, state: UserState | None, command: AccountCommand) -> AccountAnswer:
+    async def handle(self, state: UserState | None, command: DeskCommand) -> AccountAnswer:
         """Durable when it returns. Raises KithError when nothing happened (or, outcome unknown, when nobody knows).
 
         Register, OpenLogin and RotateLogin are answered with the Account, a spent refresh token with None,
@@ -68,6 +68,8 @@ class AccountDesk:
                 return _ended(state, await self._store.change_password(self._writer, self._id, command))
             case UpdateProfile():
                 return await self._update(state, command)
+            case other:  # the desks before this one should have taken it
+                raise AssertionError(f"{type(other).__name__} is no command of an account")
 
     async def _register(self, state: UserState | None, command: Register) -> AccountAnswer:
         if state is not None:  # ids are random: only a repeat of the same command can come here

@@ -55,6 +55,9 @@ delete from sessions
 # the login it opened would outlive the revocation that came with the change. `for share` waits for a change under way.
 _STILL: Final = "select id::text from users where id = $1 and password_hash = $2 and status = 'active' for share"
 
+# Waits for a suspension under way, and a suspension for it: then the new login is there to be revoked.
+_STANDING: Final = "select status from users where id = $1 for share"
+
 
 def credentials_row(id: str, username: str, email: str, password_hash: str, status: str) -> Credentials:
     return Credentials(Account(UserId(id), username, email), password_hash, status)
@@ -73,6 +76,9 @@ async def check_still(statements: Statements, id: UserId, checked: str) -> None:
 
 
 async def insert_login(statements: Statements, id: UserId, login: NewLogin) -> None:
+    """Raises FORBIDDEN when he is suspended: every way in comes through here, so none can be forgotten."""
+    if await statements.fetchval(str, _STANDING, id) == "suspended":
+        raise KithError(ErrorCode.FORBIDDEN, "This account is suspended", details={"status": "suspended"})
     await statements.execute(_FORGET_TOKENS, id, login.created_at)
     await statements.execute(_FORGET_LOGINS, id, login.created_at)
     values = (login.id, id, login.token_hash, login.user_agent, login.address, login.created_at, login.expires_at)

@@ -76,6 +76,8 @@ class MemoryAccounts:
         _check(token)
         self._check_still(id, checked)
         account = await self._account(id)
+        if self._tables.users[id].status == "suspended":
+            raise KithError(ErrorCode.FORBIDDEN, "This account is suspended", details={"status": "suspended"})
         self._logins.setdefault(login.id, LoginRow(id, login, login.created_at))
         return account
 
