@@ -9,6 +9,7 @@ from actors.shapes.conversations import ConversationType, PrivacyMode
 from actors.shapes.idempotency import KEPT_HOURS, Keyed, KeyName, KeyRow
 from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
 from actors.shapes.messages import DeletedMessage, MessageSent, StoredMessage
+from actors.shapes.moderation import AdminAction
 from actors.shapes.times import WallTime, iso
 from actors.shapes.users import Limits
 from storage.message_rows import MessageRow
@@ -101,6 +102,7 @@ class MemoryTables(Struct):
     flushes: list[FlushRow] = field(default_factory=list)  # of journals, in the order of their transactions
     nodes: set[str] = field(default_factory=set)
     keys: dict[KeyName, KeyRow] = field(default_factory=dict)
+    actions: list[tuple[WallTime, AdminAction]] = field(default_factory=list)  # the audit table
 
     def add_user(self, id: UserId, username: str, display_name: str | None = None) -> UserRow:
         row = self.users[id] = UserRow(id, username, display_name=display_name, email=f"{username}@example.org")
