@@ -6,6 +6,8 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from webapi.answering import Sent
+
 
 class Connection(TrioASGIHTTPConnection):
     """Quart starts two tasks per request, one of which waits for the rest of the body or the end of the connection.
@@ -30,10 +32,12 @@ class Connection(TrioASGIHTTPConnection):
             await self._send_response(send, response)
 
     async def _send_response(self, send: ASGISendCallable, response: Any) -> None:
-        """Also on Quart's way: what the app answers is a Sent, its headers encoded already."""
-        status, headers, body = response
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        """What the app answers is a Sent, its headers encoded already; a stream would be a Response of Quart's."""
+        if not isinstance(response, Sent):
+            await super()._send_response(send, response)
+            return
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
 def _beginning_with(first: ASGIReceiveEvent, receive: ASGIReceiveCallable) -> ASGIReceiveCallable:

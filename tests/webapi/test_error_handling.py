@@ -6,7 +6,7 @@ import re
 import pytest
 
 from actors.shapes.errors import TABLE, ErrorCode, KithError
-from actors.shapes.users import Profile
+from actors.shapes.users import LoginView
 from storage.database_errors import DatabaseAwayError, StatementFailedError
 from tests.webapi.node import Node, Person
 
@@ -20,8 +20,9 @@ async def test_error_handling(node: Node, anna: Person, monkeypatch: pytest.Monk
     async def fail(*_: object) -> None:
         raise KithError(code, details={"allowed": ["GET"]})
 
-    monkeypatch.setattr(type(node.services.user_store), "profile", fail)
-    answer = await anna.client.get("/users/me")
+    node.judge = None  # most of them this route never answers by itself
+    monkeypatch.setattr(type(node.services.accounts), "logins", fail)
+    answer = await anna.client.get("/auth/sessions")
     assert answer.status_code == TABLE[code].status
     body = answer.json()
     assert set(body) == {"error", "request_id", "timestamp"}
@@ -55,24 +56,24 @@ async def test_what_nobody_expected_is_logged_and_not_shown(
     async def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(type(node.services.user_store), "profile", fail)
-    answer = await anna.client.get("/users/me", headers={"X-Request-Id": "my-own-id"})
+    monkeypatch.setattr(type(node.services.accounts), "logins", fail)
+    answer = await anna.client.get("/auth/sessions", headers={"X-Request-Id": "my-own-id"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert answer.json()["request_id"] == "my-own-id"
     assert "table" not in answer.text
     assert SECRET not in answer.text
     assert [record.levelno for record in caplog.records if record.name == "kith.web"] == ([level] if level else [])
-    assert node.metrics.value("http_requests_total", "/users/{user_id}", "GET", str(status)) == 1
+    assert node.metrics.value("http_requests_total", "/auth/sessions", "GET", str(status)) == 1
 
 
 async def test_an_answer_that_cannot_be_encoded_is_a_fault_like_any_other(
     node: Node, anna: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def profile(*_: object) -> object:
-        return Profile(anna.id, "lone \ud800", None, None, None, (), 0, 0, "")
+    async def logins(*_: object) -> object:
+        return [LoginView(anna.login, "lone \ud800", None, "", "", "")]
 
-    monkeypatch.setattr(type(node.services.user_store), "profile", profile)
-    answer = await anna.client.get("/users/me")
+    monkeypatch.setattr(type(node.services.accounts), "logins", logins)
+    answer = await anna.client.get("/auth/sessions")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "INTERNAL_ERROR")
     assert [record.getMessage() for record in caplog.records] == ["request failed"]
 
@@ -200,8 +201,9 @@ async def test_gzip_is_for_who_takes_it(node: Node, anna: Person, ben: Person, a
 
 
 async def test_answers_are_nobody_elses(node: Node, anna: Person) -> None:
+    assert (await anna.client.get("/auth/sessions")).headers["Cache-Control"] == "no-store"
     answer = await anna.client.get("/users/me")
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Cache-Control"] == "private, no-cache"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Content-Type"] == "application/json"
 
