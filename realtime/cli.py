@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("migrate", help="bring the database's schema up to date")
     commands.add_parser("seed", help="create a small world to look at: people, talks, groups, stories")
     commands.add_parser("bucket", help="make S3_BUCKET in the object store if there is none")
+    commands.add_parser("dev", help="run a node that logs everything and starts anew when its sources change")
     commands.add_parser("healthcheck", help="ask the node at PORT how it is; exit code 1 when it cannot serve")
     commands.add_parser("timers", help="say who minds what has a time to keep")
     doctor = commands.add_parser("doctor", help="say what is set, what runs, and what would break")
@@ -94,6 +95,10 @@ def dispatch(given: argparse.Namespace, settings: Settings) -> int:
         from realtime.commands.doctor import doctor
 
         return doctor(settings)
+    if command == "dev":
+        from realtime.commands.dev import develop
+
+        return develop()
     if command == "bucket":
         from realtime.commands.bucket import make_bucket
 
