@@ -1,0 +1,1 @@
+"""Speaks OpenID Connect with the configured provider: the only outgoing HTTP of a node."""
