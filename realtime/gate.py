@@ -10,6 +10,7 @@ from actors.limiter import Limiter
 from actors.metrics import Counter, Family
 from actors.ports import Clock, Revocations
 from actors.shapes.times import Seconds
+from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
 
 
@@ -18,6 +19,7 @@ class Gate(Struct, frozen=True):
     users: Users
     conversations: Conversations
     tokens: TokenAuthority
+    tickets: TicketAuthority
     revocations: Revocations
     limiter: Limiter
     commands: Family[Counter]

@@ -104,7 +104,7 @@ CLIENT: Final[Mapping[CloseCode, str]] = {
     CloseCode.NO_PONG: "Nothing was heard after a ping: come back.",
     CloseCode.OVERLOADED: "Come back, with your backoff doubled.",
     CloseCode.RESYNC: "Something did not reach you: come back without a cursor and reload.",
-    CloseCode.NO_HELLO: "No `hello` in time, or its token had expired: refresh the token, then come back.",
+    CloseCode.NO_HELLO: "No `hello` in time, an expired token, or a spent ticket: get a new one, then come back.",
     CloseCode.INVALID_TOKEN: "Sign in again.",
     CloseCode.REVOKED: "The session was revoked, or the account suspended or deleted: stop.",
     CloseCode.VIOLATIONS: "Twenty INVALID_PAYLOADs within a minute: stop.",

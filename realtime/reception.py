@@ -1,11 +1,13 @@
 """The door for WebSockets: looks at the credential of an upgrade, and seats a session behind it."""
 
 from collections.abc import Callable
+from urllib.parse import parse_qsl
 
 import orjson
 
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.times import iso
+from actors.tickets import Ticket
 from actors.tokens import Claims
 from realtime.gate import Gate
 from realtime.link import Admitted, Link, Refused, UpgradeRequest
@@ -15,7 +17,10 @@ SUBPROTOCOL = "kith.v1"
 
 
 class FrontDoor:
-    """A bad token is refused in plain HTTP; no token at all is a matter of the first frame."""
+    """A bad token or ticket is refused in plain HTTP; neither at all is a matter of the first frame.
+
+    Nothing else of a query is looked at: an access token in a URL would stand in every log on its way.
+    """
 
     def __init__(self, gate: Gate, new_request_id: Callable[[], str]) -> None:
         self._gate = gate
@@ -23,16 +28,19 @@ class FrontDoor:
 
     def upgrade(self, request: UpgradeRequest) -> Admitted | Refused:
         claims: Claims | None = None
-        header = request.headers.get(b"authorization")
-        if header is not None:
-            try:
+        ticket: Ticket | None = None
+        try:
+            header = request.headers.get(b"authorization")
+            if header is not None:
                 claims = self._claims(header)
-            except KithError as error:
-                return self._refused(error)
+            elif (ticket := self._ticket(request.query)) is not None:
+                claims = ticket.claims
+        except KithError as error:
+            return self._refused(error)
         gate = self._gate
 
         def seat(link: Link) -> Session:
-            return Session(gate, link, claims)
+            return Session(gate, link, claims, None if ticket is None else ticket.id)
 
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in request.subprotocols else None
         return Admitted(seat, subprotocol, authenticated=claims is not None)
@@ -45,6 +53,18 @@ class FrontDoor:
         if claims.login_id in self._gate.revocations:
             raise KithError(ErrorCode.INVALID_TOKEN)
         return claims
+
+    def _ticket(self, query: str) -> Ticket | None:
+        """Good as far as can be told here; whether it was spent is known to the user's actor, and asked at hello."""
+        texts = [value for name, value in parse_qsl(query, keep_blank_values=True) if name == "ticket"]
+        if not texts:
+            return None
+        if len(texts) > 1:  # whoever sends two wants each of two readers to see another
+            raise KithError(ErrorCode.INVALID_TOKEN)
+        ticket = self._gate.tickets.open(texts[0], self._gate.clock.now())
+        if ticket.claims.login_id in self._gate.revocations:
+            raise KithError(ErrorCode.INVALID_TOKEN)
+        return ticket
 
     def _refused(self, error: KithError) -> Refused:
         request_id = self._new_request_id()

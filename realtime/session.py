@@ -31,7 +31,7 @@ from actors.shapes.frames import Frame
 from actors.shapes.ids import ConversationId, LoginId, SocketId, UserId
 from actors.shapes.payloads import HelloPayload
 from actors.shapes.times import iso
-from actors.shapes.users import Connect, Connected, Disconnect, Ending, Limits
+from actors.shapes.users import Connect, Connected, Disconnect, Ending, Limits, TicketId
 from actors.tokens import Claims
 from realtime.gate import Gate
 from realtime.inbound import COMMANDS, MALFORMED, decode_head, decode_loosely
@@ -49,6 +49,7 @@ ENDINGS: Final = {
     Ending.REVOKED: CloseCode.REVOKED,
     Ending.RESYNC: CloseCode.RESYNC,
     Ending.RESTART: CloseCode.RESTART,
+    Ending.TICKET: CloseCode.NO_HELLO,  # as with a token that expired: get a new one, then come back
 }
 
 
@@ -87,9 +88,9 @@ class ConnectedFrame(msgspec.Struct, omit_defaults=True):
 class Session:
     """Both ends of one connection: the transport's peer, and the socket that the user's actor delivers to."""
 
-    __slots__ = ("_bad", "_early", "_hello_ref", "bucket", "claims", "gate", "id", "limits", "link", "state")
+    __slots__ = ("_bad", "_early", "_hello_ref", "_ticket", "bucket", "claims", "gate", "id", "limits", "link", "state")
 
-    def __init__(self, gate: Gate, link: Link, claims: Claims | None) -> None:
+    def __init__(self, gate: Gate, link: Link, claims: Claims | None, ticket: TicketId | None = None) -> None:
         self.gate = gate
         self.link = link
         self.claims = claims
@@ -100,6 +101,7 @@ class Session:
         self._early: list[bytes] | None = None
         self._bad: list[float] | None = None
         self._hello_ref: Ref = None
+        self._ticket = ticket  # the upgrade's credential, still to be spent
 
     @property
     def user_id(self) -> UserId:
@@ -219,7 +221,7 @@ class Session:
         self._hello_ref = ref
         self.link.authenticated()
         try:
-            self.gate.users.tell(self.user_id, Connect(self, hello.device_id, hello.attempt), self)
+            self.gate.users.tell(self.user_id, Connect(self, hello.device_id, hello.attempt, self._ticket), self)
         except KithError as error:
             self.refuse(error)
 

@@ -14,6 +14,7 @@ from actors.shapes.conversations import ConversationCommand
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import Seconds
 from actors.shapes.users import Profile, UserCommand
+from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
 
 Id = TypeVar("Id", contravariant=True)
@@ -54,6 +55,7 @@ class Services(Struct, frozen=True):
     clock: Clock
     limiter: Limiter
     tokens: TokenAuthority
+    tickets: TicketAuthority
     revocations: Revocations
     passwords: Passwords
     metrics: Metrics

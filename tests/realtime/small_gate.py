@@ -9,6 +9,7 @@ from actors.metrics import Metrics
 from actors.shapes.frames import Frame
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import Seconds
+from actors.tickets import TicketAuthority
 from actors.tokens import Claims, TokenAuthority
 from realtime.gate import Gate
 from realtime.link import LostReason
@@ -84,11 +85,13 @@ class SmallGate:
         self.node = node
         self.metrics = Metrics()
         self.tokens = TokenAuthority("secret")
+        self.tickets = TicketAuthority("secret")
         self.gate = Gate(
             clock=node.clock,
             users=node.users,
             conversations=node.conversations,
             tokens=self.tokens,
+            tickets=self.tickets,
             revocations=node.revocations,
             limiter=Limiter(node.clock, limits or LimiterOptions(), self.metrics),
             commands=self.metrics.counters("commands_total", "Commands", ("type",)),

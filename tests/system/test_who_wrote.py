@@ -83,6 +83,7 @@ async def change_everything(anna: Person, ben: Person, written: list[tuple[str, 
         again = await call("POST", "/auth/login", sign_in, [(user, "open_login")])
         await call("POST", "/auth/refresh", {"refresh_token": again["refresh_token"]}, [(user, "rotate_login")])
         await call("PATCH", "/users/{user_id}", {"display_name": "Anna"}, [(user, "ProfileUnit")])
+        await call("POST", "/auth/ticket", None, [])  # kept by the user's actor, in memory only
         sessions = (await http.get("/auth/sessions")).json()["items"]
         login = next(session["id"] for session in sessions if not session["current"])
         await call("DELETE", "/auth/sessions/{session_id}", None, [(user, "close_logins")])
