@@ -13,7 +13,7 @@ from actors.journey import request_id as current_request_id
 from actors.limiter import Limit
 from actors.metrics import LATENCY_BOUNDS
 from actors.shapes.errors import ErrorCode, KithError
-from webapi import auth, conversations, health, jwks, messages, metrics, sessions, tickets, users
+from webapi import auth, conversations, health, jwks, messages, metrics, oidc, sessions, tickets, totp, users
 from webapi.access import Doorkeeper
 from webapi.answering import Answering, Sent
 from webapi.answers import Answer, failed
@@ -27,6 +27,8 @@ log = logging.getLogger("kith.web")
 
 ROUTES: Final = (
     *auth.ROUTES,
+    *totp.ROUTES,
+    *oidc.ROUTES,
     *sessions.ROUTES,
     *tickets.ROUTES,
     *users.ROUTES,

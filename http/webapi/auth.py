@@ -6,15 +6,16 @@ from msgspec import Struct
 
 from actors.limiter import Limit
 from actors.rules.accounts import (
+    NO_PASSWORD,
     PASSWORD_LONGEST_BYTES,
     check_email,
     check_password,
     check_username,
     username_from_email,
 )
-from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.errors import ErrorCode, KithError, invalid
 from actors.shapes.ids import LoginId, UserId
-from actors.shapes.times import WallTime
+from actors.shapes.times import Seconds, WallTime, iso
 from actors.shapes.users import (
     Account,
     ChangePassword,
@@ -31,6 +32,8 @@ from webapi.call import Call
 from webapi.routing import Access, Route
 
 _AGENT_SHOWN: Final = 200
+# Who has no password shows that he is the owner by having signed in at his provider within this time.
+FRESH: Final = Seconds(10 * 60.0)
 
 
 class Registration(Struct, frozen=True):
@@ -42,6 +45,7 @@ class Registration(Struct, frozen=True):
 class SignIn(Struct, frozen=True):
     email: str
     password: str
+    totp: str | None = None  # a one-time code or a recovery code, if the account asks for one
 
 
 class Refresh(Struct, frozen=True):
@@ -53,8 +57,8 @@ class SignOut(Struct, frozen=True):
 
 
 class NewPassword(Struct, frozen=True):
-    current_password: str
     new_password: str
+    current_password: str | None = None  # None: the account has none, or this is refused
 
 
 class SignedIn(Struct, frozen=True):
@@ -103,7 +107,7 @@ async def login(call: Call) -> Answer:
     check_standing(found)
     login, refresh_token = new_login(call)
     user = found.account.user_id
-    command = OpenLogin(login, checked=found.password_hash)
+    command = OpenLogin(login, checked=found.password_hash, totp=body.totp)
     account = await call.services.users.ask(user, command, call.services.options.ask_timeout)
     return Answer(signed_in(call, account, login.id, refresh_token))
 
@@ -142,12 +146,7 @@ async def logout(call: Call) -> Answer:
 async def change_password(call: Call) -> Answer:
     """Ends every other login of this account."""
     body = await call.body(NewPassword)
-    call.pay_by_address(
-        Limit.LOGINS
-    )  # it answers whether a password is right, so it is a login to whoever stole a token
-    known = await call.services.accounts.credentials_of(call.me)
-    await _check_password(call, body.current_password, known, "The current password is wrong")
-    assert known is not None
+    known = await check_owner(call, body.current_password, "current_password")
     try:
         password = check_password(body.new_password)
     except KithError as weak:
@@ -156,6 +155,27 @@ async def change_password(call: Call) -> Answer:
     command = ChangePassword(password_hash, call.caller.login_id, checked=known.password_hash)
     ended = await call.services.users.ask(call.me, command, call.services.options.ask_timeout)
     return Answer(EndedSessions(len(ended)))
+
+
+async def check_owner(call: Call, password: str | None, field: str) -> Credentials:
+    """That it is the owner of the account who calls, and not just somebody who stole a token of his.
+
+    He knows the password. If there is none, he has signed in lately: a stolen token can be refreshed for weeks, and does
+    not bring its thief past the provider.
+    """
+    call.pay_by_address(Limit.LOGINS)  # it answers whether a password is right, so it is a login to whoever guesses
+    known = await call.services.accounts.credentials_of(call.me)
+    if known is not None and known.password_hash == NO_PASSWORD:
+        earliest = iso(WallTime(call.now - round(FRESH * 1000)))
+        logins = await call.services.accounts.logins(call.me)
+        if not any(login.id == call.caller.login_id and login.created_at >= earliest for login in logins):
+            raise KithError(ErrorCode.INVALID_CREDENTIALS, "Sign in again first: this wants a sign-in just made")
+        return known
+    if password is None:
+        raise invalid(field, f"`{field}` is missing")
+    await _check_password(call, password, known, "The current password is wrong")
+    assert known is not None
+    return known
 
 
 def check_standing(credentials: Credentials) -> None:
@@ -173,7 +193,7 @@ def _bearer(call: Call) -> str:
 
 
 async def _check_password(call: Call, password: str, credentials: Credentials | None, wrong: str | None = None) -> None:
-    known = None if credentials is None else credentials.password_hash
+    known = None if credentials is None or credentials.password_hash == NO_PASSWORD else credentials.password_hash
     if len(password) > PASSWORD_LONGEST_BYTES:
         password = ""  # nobody has it; hashing it would be work for whoever sends a megabyte
     try:
@@ -241,7 +261,7 @@ ROUTES: Final = (
         Access.ANONYMOUS,
         takes=SignIn,
         gives=((200, SignedIn),),
-        refuses=(ErrorCode.INVALID_CREDENTIALS, ErrorCode.FORBIDDEN),
+        refuses=(ErrorCode.INVALID_CREDENTIALS, ErrorCode.TOTP_REQUIRED, ErrorCode.FORBIDDEN),
     ),
     Route(
         "POST",

@@ -10,10 +10,12 @@ from actors.loading import Loader
 from actors.metrics import Metrics
 from actors.passwords import Passwords
 from actors.ports import AccountStore, Clock, ConversationStore, Health, Revocations, UserStore
+from actors.sealing import Seals
 from actors.shapes.conversations import ConversationCommand
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import Seconds
 from actors.shapes.users import Profile, UserCommand
+from actors.sign_in_ports import IdentityProvider, SignInStore
 from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
 
@@ -58,6 +60,9 @@ class Services(Struct, frozen=True):
     tickets: TicketAuthority
     revocations: Revocations
     passwords: Passwords
+    sign_in: SignInStore
+    seals: Seals
+    provider: IdentityProvider | None  # none: nobody signs in with one
     metrics: Metrics
     health: Sequence[Health]
     new_id: Callable[[], str]

@@ -9,6 +9,7 @@ from actors.hashing_process import HashingProcess
 from actors.limiter import Limiter
 from actors.metrics import SIZE_BOUNDS, Metrics
 from actors.revocations import RevokedLogins
+from actors.sealing import Seals
 from actors.shapes.times import Seconds
 from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
@@ -23,6 +24,7 @@ from storage.journal.soft import SoftWrites
 from storage.journal.waiting import JournalBounds
 from storage.node import begin_incarnation
 from storage.postgres import Postgres
+from storage.sign_in import PostgresSignIn
 
 JOURNAL_LANES: Final = 2
 
@@ -37,6 +39,8 @@ class Core(Struct, frozen=True):
     journal: PostgresJournal
     accounts: PostgresAccounts
     tokens: TokenAuthority
+    sign_in: PostgresSignIn
+    seals: Seals
     tickets: TicketAuthority
     revocations: RevokedLogins
     limiter: Limiter
@@ -80,6 +84,8 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
         journal=PostgresJournal(lines, identity, clock, bounds, observe),
         accounts=accounts,
         tokens=tokens,
+        sign_in=PostgresSignIn(postgres, identity, clock),
+        seals=Seals(settings.jwt_secret, settings.jwt_secret_previous or None),
         tickets=TicketAuthority(settings.jwt_secret, settings.jwt_secret_previous or None),
         revocations=revocations,
         limiter=Limiter(clock, limiter_options(settings), metrics, after_crash),

@@ -11,6 +11,7 @@ from realtime.assembly.ids import new_id
 from realtime.assembly.population import Population
 from realtime.gate import Gate
 from realtime.gateway.options import GatewayOptions
+from realtime.oidc.provider import OpenIdProvider, ProviderOptions
 from realtime.outbox import Bounds
 from realtime.settings import Settings
 from realtime.vitals import DatabaseVital, JournalVital, StorageVital, UnconfiguredVital
@@ -52,6 +53,9 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
         tokens=core.tokens,
         tickets=core.tickets,
         revocations=core.revocations,
+        sign_in=core.sign_in,
+        seals=core.seals,
+        provider=make_provider(core),
         passwords=Passwords(hashing, core.metrics, perf_counter, core.hashing),
         metrics=core.metrics,
         exposition=None if core.crew is None else core.crew.exposition,
@@ -78,6 +82,20 @@ def storage_vital(settings: Settings, clock: Clock) -> Health:
         return UnconfiguredVital("storage")
     keys = StoreKeys(settings.s3_access_key, settings.s3_secret_key, settings.s3_region)
     return StorageVital(ObjectStore(settings.object_store, settings.s3_bucket, keys, clock.now).state, clock)
+
+
+def make_provider(core: Core) -> OpenIdProvider | None:
+    settings = core.settings
+    if not settings.oidc_issuer:
+        return None
+    options = ProviderOptions(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret,
+        redirect_uris=settings.oidc_redirect_uris,
+        scopes=settings.oidc_scopes,
+    )
+    return OpenIdProvider(options, core.clock)
 
 
 def gateway_options(settings: Settings) -> GatewayOptions:

@@ -12,6 +12,7 @@ from actors.shapes.conversations import MemberRenamed
 from actors.shapes.ids import UserId
 from actors.shapes.times import Seconds
 from actors.shapes.users import Profile
+from actors.sign_in import SignInDesk, SignInWorld
 from actors.system import ActorSystem
 from actors.user import Heads, UserActor, UserWorld
 from realtime.assembly.core import Core
@@ -39,6 +40,7 @@ def populate(core: Core) -> Population:
     system, readers = ActorSystem(clock), Readers()
     user_store, conversation_store = PostgresUsers(core.postgres), PostgresConversations(core.postgres)
     heads: Loader[UserId, Heads] = Loader(user_store.heads)
+    signing_in = SignInWorld(core.sign_in, core.seals, clock)
 
     async def renamed(user: UserId, name: str) -> None:
         for conversation in await conversation_store.conversations_of(user):
@@ -48,7 +50,12 @@ def populate(core: Core) -> Population:
         unread=conversation_store.unread,
         heads=heads,
         revocations=core.revocations,
-        desk=lambda activation: AccountDesk(activation.id, activation, core.accounts, journal, clock),
+        desk=lambda activation: SignInDesk(
+            activation.id,
+            activation,
+            signing_in,
+            AccountDesk(activation.id, activation, core.accounts, journal, clock),
+        ),
         renamed=renamed,
         connections_most=settings.max_connections_per_user,
         clock=clock,

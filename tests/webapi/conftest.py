@@ -11,6 +11,7 @@ from storage.journal.journal import PostgresJournal
 from storage.journal.waiting import JournalBounds
 from storage.node import begin_incarnation
 from storage.postgres import open_postgres
+from storage.sign_in import PostgresSignIn
 from storage.users import PostgresUsers
 from tests.clocks import HandClock
 from tests.webapi.node import Node, Person, Stores, memory_stores, open_node
@@ -47,6 +48,7 @@ async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
             PostgresUsers(postgres),
             PostgresConversations(postgres),
             journal,
+            PostgresSignIn(postgres, identity, clock),
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(journal.run)

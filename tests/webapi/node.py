@@ -22,9 +22,12 @@ from actors.ports import AccountStore, ConversationStore, Health, Journal, UserS
 from actors.reading import Readers
 from actors.recital import Library
 from actors.revocations import RevokedLogins
+from actors.sealing import Seals
 from actors.shapes.ids import ConversationId, LoginId, MessageId, SocketId, UserId
 from actors.shapes.times import Seconds
 from actors.shapes.users import Connect, Ending, Profile
+from actors.sign_in import SignInDesk, SignInWorld
+from actors.sign_in_ports import IdentityProvider, SignInStore
 from actors.system import ActorSystem
 from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
@@ -33,6 +36,7 @@ from storage.memory.accounts import MemoryAccounts
 from storage.memory.conversations import MemoryConversations
 from storage.memory.journal import MemoryJournal
 from storage.memory.notes import MemoryNotes
+from storage.memory.sign_in import MemorySignIn
 from storage.memory.tables import MemoryTables
 from storage.memory.users import MemoryUsers
 from tests.clocks import HandClock
@@ -44,6 +48,7 @@ from webapi.call import Call
 from webapi.services import Services, WebOptions
 
 PASSWORD = "correct horse battery staple"
+SECRET = "a secret of the tests"
 # The least that libsodium takes: what it costs to hash a password is not what these tests are about.
 QUICK = PasswordOptions(passes=1, memory=8_192)
 
@@ -58,6 +63,7 @@ class Stores(Struct, frozen=True):
     users: UserStore
     conversations: ConversationStore
     journal: Journal
+    sign_in: SignInStore
 
 
 class OpenSocket:
@@ -184,16 +190,28 @@ class Person:
 
 def memory_stores(clock: HandClock) -> Stores:
     tables = MemoryTables()
+    accounts = MemoryAccounts(tables, clock)
     return Stores(
-        MemoryAccounts(tables, clock), MemoryUsers(tables), MemoryConversations(tables), MemoryJournal(tables)
+        accounts,
+        MemoryUsers(tables),
+        MemoryConversations(tables),
+        MemoryJournal(tables),
+        MemorySignIn(accounts, clock),
     )
 
 
 @asynccontextmanager
-async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | None = None) -> AsyncIterator[Node]:
+async def open_node(
+    stores: Stores,
+    clock: HandClock,
+    limits: LimiterOptions | None = None,
+    provider: IdentityProvider | None = None,
+) -> AsyncIterator[Node]:
     """Real actors between the web app and the stores."""
-    metrics, tokens = Metrics(), TokenAuthority("a secret of the tests")
+    metrics, tokens = Metrics(), TokenAuthority(SECRET)
     revocations = RevokedLogins(clock)
+    seals = Seals(SECRET)
+    signing_in = SignInWorld(stores.sign_in, seals, clock)
     heads: Loader[UserId, Heads] = Loader(stores.users.heads)
     profiles: Loader[UserId, Profile] = Loader(stores.users.profiles)
     readers, system = Readers(), ActorSystem(clock)
@@ -201,7 +219,12 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
         unread=stores.conversations.unread,
         heads=heads,
         revocations=revocations,
-        desk=lambda activation: AccountDesk(activation.id, activation, stores.accounts, stores.journal, clock),
+        desk=lambda activation: SignInDesk(
+            activation.id,
+            activation,
+            signing_in,
+            AccountDesk(activation.id, activation, stores.accounts, stores.journal, clock),
+        ),
         renamed=_nobody_cares,
         connections_most=20,
         clock=clock,
@@ -237,6 +260,9 @@ async def open_node(stores: Stores, clock: HandClock, limits: LimiterOptions | N
         tickets=TicketAuthority("a secret of the tests"),
         revocations=revocations,
         passwords=Passwords(QUICK, metrics, perf_counter, hashed_in_a_thread),
+        sign_in=stores.sign_in,
+        seals=seals,
+        provider=provider,
         metrics=metrics,
         health=health,
         new_id=lambda: str(uuid.uuid4()),
