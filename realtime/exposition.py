@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import trio
+
 from actors.metrics import Metrics, Reading
 from actors.shapes.frames import FrameClass
 from actors.system import ActorSystem
@@ -61,6 +63,11 @@ def expose_journal(metrics: Metrics, journal: Journal) -> None:
     metrics.callback("journal_waiting_bytes", "Bytes that wait for their commit", lambda: journal.waiting_bytes)
     metrics.callback("journal_queue_age_seconds", "How long the oldest has waited", lambda: journal.queue_age)
     metrics.callback("messages_total", "Messages committed", _number(journal.counters, "messages"))
+
+
+def expose_tasks(metrics: Metrics) -> None:
+    """Read inside the loop, so whoever reads is one of them."""
+    metrics.callback("trio_tasks", "Tasks alive", lambda: trio.lowlevel.current_statistics().tasks_living)
 
 
 def expose_gateway(metrics: Metrics, counters: GatewayCounters) -> None:

@@ -8,7 +8,7 @@ from realtime.assembly.core import Core, make_core
 from realtime.assembly.edges import gateway_options, make_gate, make_services
 from realtime.assembly.ids import new_id
 from realtime.assembly.population import Population, populate
-from realtime.exposition import expose_actors, expose_gateway, expose_journal
+from realtime.exposition import expose_actors, expose_gateway, expose_journal, expose_tasks
 from realtime.gateway.gateway import Gateway, Timekeeping
 from realtime.reception import FrontDoor
 from realtime.settings import Settings
@@ -45,6 +45,7 @@ async def assemble(settings: Settings, postgres: Postgres, crew: Crew | None = N
     if crew is not None:
         crew.connections = lambda: gateway.counters.connections
         gateway.admission.fewest_elsewhere = lambda: crew.fewest
+    expose_tasks(core.metrics)
     expose_journal(core.metrics, core.journal)
     expose_gateway(core.metrics, gateway.counters)
     expose_actors(core.metrics, population.system)
