@@ -86,7 +86,7 @@ async def settled(watch: Watch) -> tuple[int, float]:
     """Descriptors and tasks, once nothing has gone for as long as an idle connection is kept."""
     least, since = (watch.descriptors, await watch.tasks()), trio.current_time()
     with trio.move_on_after(SETTLE_SECONDS):
-        while trio.current_time() - since < QUIET_SECONDS:  # noqa: ASYNC110 - a process of its own
+        while trio.current_time() - since < QUIET_SECONDS:
             await trio.sleep(0.5)
             now = (watch.descriptors, await watch.tasks())
             if now[0] < least[0] or now[1] < least[1]:
