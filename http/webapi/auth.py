@@ -160,8 +160,8 @@ async def change_password(call: Call) -> Answer:
 async def check_owner(call: Call, password: str | None, field: str) -> Credentials:
     """That it is the owner of the account who calls, and not just somebody who stole a token of his.
 
-    He knows the password. If there is none, he has signed in lately: a stolen token can be refreshed for weeks, and does
-    not bring its thief past the provider.
+    He knows the password. If there is none, he has signed in lately: a stolen token can be refreshed for weeks, and
+    does not bring its thief past the provider.
     """
     call.pay_by_address(Limit.LOGINS)  # it answers whether a password is right, so it is a login to whoever guesses
     known = await call.services.accounts.credentials_of(call.me)
