@@ -39,6 +39,7 @@ _EMPTY = "; ".join(
         "spent_tokens",
         "sessions",
         "blocks",
+        "idempotency_keys",
         "messages",
         "conversation_members",
         "conversations",

@@ -7,8 +7,10 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.ports import ConversationUnit, ProfileUnit, Receipt, Repeats, Taken, Unit
+from actors.ports import Beside, BirthUnit, ConversationUnit, KeysUsed, ProfileUnit, Receipt, Repeats, Taken, Unit
+from actors.shapes.idempotency import Keyed, KeyRow
 from actors.shapes.ids import ConversationId, UserId
+from actors.shapes.messages import DeletedMessage, StoredMessage
 from actors.shapes.times import WallTime
 from actors.shapes.users import UpdateProfile
 from tests.clocks import START
@@ -18,12 +20,16 @@ from tests.storage.worlds import TOKEN, MemoryWorld, PostgresWorld, add_user, bi
 
 @dataclass(frozen=True)
 class Send:
-    """A batch to one of three conversations, decided on a head that is `late` revisions old."""
+    """A batch to one of three conversations, decided on a head that is `late` revisions old: messages of its two
+    members in turn, then deletions of what stands at these places, maybe under one of eight keys, which are free again
+    after 30 steps."""
 
     conversation: int
     late: int
     client_ids: tuple[int, ...]
     poison: bool
+    deletes: tuple[int, ...] = ()
+    key: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,10 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
         Send,
         st.integers(0, 2),
         st.sampled_from((0, 0, 0, 0, 1)),
-        st.lists(st.integers(0, 12), min_size=1, max_size=4).map(tuple),
+        st.lists(st.integers(0, 12), max_size=4).map(tuple),
         st.sampled_from((False,) * 9 + (True,)),
+        st.lists(st.integers(1, 8), max_size=3, unique=True).map(tuple),
+        st.one_of(st.none(), st.integers(0, 7)),
     ),
     st.builds(Bear, st.integers(0, 2), st.integers(3, 4), st.booleans()),
     st.builds(Rename, st.integers(0, 4), st.sampled_from((0, 0, 1)), st.sampled_from(("zoe", "ZOE", "yan", "xul"))),
@@ -64,8 +72,10 @@ class History:
         self.conversations = [ConversationId(new_id()) for _ in range(3)]
         self.heads = dict.fromkeys(self.conversations, (0, 1))
         self.revs = [0] * len(users)
+        self.stored: dict[ConversationId, list[StoredMessage]] = {id: [] for id in self.conversations}
+        self.now = START
 
-    def births(self) -> list[Unit]:
+    def births(self) -> list[BirthUnit]:
         a, b, c = self.users[:3]
         pairs = [(a, b), (b, c), (a, c)]
         return [birth(*pair, id=id) for pair, id in zip(pairs, self.conversations, strict=True)]
@@ -79,18 +89,33 @@ class History:
             rev = max(self.revs[step.user] - step.late, 0)
             changes = UpdateProfile(username=step.name + self.suffix)
             return ProfileUnit(self.users[step.user], rev, rev + 1, changes, WallTime(START))
+        self.now += 24 * 3_600_000 // 30
         id = self.conversations[step.conversation]
+        members = self.births()[step.conversation].row.members
         seq, rev = self.heads[id]
         rev = max(rev - step.late, 1)
         messages = [
-            message(id, self.users[0], seq + n, rev + n, "\0" if step.poison else f"{n}", self.client_ids[number])
+            message(id, members[n % 2], seq + n, rev + n, "\0" if step.poison else f"{n}", self.client_ids[number])
             for n, number in enumerate(step.client_ids, 1)
         ]
-        return ConversationUnit(id, rev, messages[-1].rev, messages[-1].seq, messages)
+        new_rev = rev + len(messages)
+        standing = [m for m in self.stored[id] if m.seq in step.deletes]
+        gone = [
+            DeletedMessage(m.id, id, m.seq, new_rev + n, m.rev, members[n % 2], WallTime(self.now))
+            for n, m in enumerate(standing, 1)
+        ]
+        keys = (
+            [KeyRow(Keyed(members[0], f"k{step.key}", "f", WallTime(self.now)), f"{rev}")]
+            if step.key is not None
+            else []
+        )
+        beside = Beside(gone, keys) if gone or keys else None
+        return ConversationUnit(id, rev, new_rev + len(gone), seq + len(messages), messages, beside)
 
     def committed(self, step: Step, unit: Unit) -> None:
         if isinstance(unit, ConversationUnit):
             self.heads[unit.id] = (unit.new_seq, unit.new_rev)
+            self.stored[unit.id] += unit.messages
         elif isinstance(step, Rename):
             self.revs[step.user] += 1
 
@@ -99,7 +124,7 @@ def comparable(receipt: Receipt) -> object:
     """Everything but the ids that each side made itself."""
     if isinstance(receipt, Repeats):
         return {key: (sent.seq, sent.rev, sent.duplicate, text) for key, (sent, text) in receipt.found.items()}
-    if isinstance(receipt, Taken):
+    if isinstance(receipt, Taken | KeysUsed):
         return receipt
     return type(receipt).__name__
 
@@ -111,16 +136,25 @@ async def live_through(pg: PostgresWorld, steps: list[Step]) -> None:
     for id in users:
         await add_user(pg.postgres, id, memory.tables.users[id].username)
     history = History(users, suffix)
-    for unit in history.births():
-        assert await pg.journal.append(TOKEN, unit) == await memory.journal.append(TOKEN, unit)
+    for born in history.births():
+        assert await pg.journal.append(TOKEN, born) == await memory.journal.append(TOKEN, born)
     for step in steps:
         unit = history.unit(step)
         there, here = await pg.journal.append(TOKEN, unit), await memory.journal.append(TOKEN, unit)
         assert comparable(there) == comparable(here), step
         if comparable(there) == "Committed":
             history.committed(step, unit)
+    for user in users:
+        for name in (f"k{n}" for n in range(8)):
+            at = WallTime(history.now)
+            assert await pg.keys.find(user, name, at) == await memory.keys.find(user, name, at)
     for talk in history.conversations:
-        assert await pg.stored(talk) == await memory.stored(talk)
+        pages = [await world.conversations.history(talk, 1, None, None, 1_000) for world in (pg, memory)]
+        assert pages[0] == pages[1]
+        changes = [await world.conversations.changes(talk, 1, 1, 1_000) for world in (pg, memory)]
+        assert changes[0] == changes[1]
+        for user in users:
+            assert await pg.conversations.unread(user, [talk]) == await memory.conversations.unread(user, [talk])
         assert await pg.conversations.load([talk]) == await memory.conversations.load([talk])
     assert await pg.users.load(users) == await memory.users.load(users)
     mine = {id for _, id, _, _ in await memory.heads()}

@@ -5,14 +5,16 @@ from typing import Protocol
 
 from uuid_utils import uuid7
 
-from actors.ports import BirthUnit, ConversationStore, ConversationUnit, Journal, Receipt, UserStore
+from actors.ports import BirthUnit, ConversationStore, ConversationUnit, Journal, KeyStore, Receipt, UserStore
 from actors.shapes.conversations import ConversationRow, PrivacyMode
 from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
 from actors.shapes.messages import StoredMessage
 from actors.shapes.times import WallTime
 from storage.conversations import PostgresConversations
+from storage.idempotency_keys import PostgresKeys
 from storage.journal.journal import PostgresJournal
 from storage.memory.conversations import MemoryConversations
+from storage.memory.idempotency_keys import MemoryKeys
 from storage.memory.journal import MemoryJournal
 from storage.memory.tables import MembershipRow, MemoryTables
 from storage.memory.users import MemoryUsers
@@ -36,6 +38,8 @@ class World(Protocol):
     def conversations(self) -> ConversationStore: ...
     @property
     def users(self) -> UserStore: ...
+    @property
+    def keys(self) -> KeyStore: ...
 
     async def add_user(self, username: str, display_name: str | None = None) -> UserId: ...
 
@@ -60,6 +64,7 @@ class MemoryWorld:
         self.journal = MemoryJournal(self.tables)
         self.conversations = MemoryConversations(self.tables)
         self.users = MemoryUsers(self.tables)
+        self.keys = MemoryKeys(self.tables)
 
     async def add_user(self, username: str, display_name: str | None = None) -> UserId:
         return self.tables.add_user(UserId(new_id()), username, display_name).id
@@ -100,6 +105,7 @@ class PostgresWorld:
         self.journal = journal
         self.conversations = PostgresConversations(postgres)
         self.users = PostgresUsers(postgres)
+        self.keys = PostgresKeys(postgres)
 
     async def add_user(self, username: str, display_name: str | None = None) -> UserId:
         id = UserId(new_id())

@@ -1,0 +1,24 @@
+"""Idempotency keys in memory: the twin of storage/idempotency_keys.py."""
+
+from actors.shapes.idempotency import KeptAnswer, Keyed, KeyRow, KeyUsedError
+from actors.shapes.times import WallTime
+from storage.memory.tables import MemoryTables
+
+
+class MemoryKeys:
+    def __init__(self, tables: MemoryTables) -> None:
+        self._tables = tables
+
+    async def find(self, owner: str, key: str, now: WallTime) -> KeptAnswer | None:
+        row = self._tables.keys.get((owner, key))
+        if row is None or not self._tables.uses(Keyed(owner, key, "", now)):
+            return None
+        return KeptAnswer(row.keyed.fingerprint, row.outcome)
+
+
+def claim_key(tables: MemoryTables, keyed: Keyed | None, outcome: str) -> None:
+    """Raises KeyUsedError; the caller has written nothing yet, because nothing here is taken back."""
+    if keyed is not None:
+        if tables.uses(keyed):
+            raise KeyUsedError
+        tables.keys[keyed.owner, keyed.key] = KeyRow(keyed, outcome)
