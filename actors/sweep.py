@@ -1,11 +1,9 @@
 """The sweep: gives to the connections of this node what other nodes commit (docs/sweep.md)."""
 
 import logging
-from collections.abc import Callable
 from typing import Final
 
 import trio
-from msgspec import Struct
 
 from actors.conversation import Conversations, Users
 from actors.envelopes import event_frame
@@ -17,6 +15,7 @@ from actors.shapes.flushes import Changed, Position, Swept
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import Seconds
 from actors.shapes.users import Deliver, Resync, SettleIn, UserChanged
+from actors.sweep_notices import SweepNotices
 
 log = logging.getLogger("kith.sweep")
 
@@ -32,15 +31,6 @@ PENDING_MOST: Final = 50_000
 SETTLED_AFTER: Final = Seconds(2.0)
 
 
-class SweepCounters(Struct):
-    rounds: int = 0
-    failures: int = 0  # of rounds: the database was away
-    heads: int = 0  # addresses that others changed
-    events: int = 0  # handed to the actors of users
-    resyncs: int = 0  # too much to hand out one by one
-    unpublished: int = 0  # own changes whose actor failed between commit and publishing
-
-
 class Sweep:
     """Owns the position in the flush log, and what was read from it and not handed out yet.
 
@@ -54,36 +44,20 @@ class Sweep:
         users: Users,
         conversations: Conversations,
         clock: Clock,
-        observe_lag: Callable[[float], None] | None = None,
+        notices: SweepNotices,
     ) -> None:
-        self.counters = SweepCounters()
+        self.counters = notices.counters
         self.others = 0  # nodes beside this one, as PostgreSQL saw them last
         self._log = flushes
         self._users = users
         self._conversations = conversations
         self._clock = clock
-        self._observe_lag = observe_lag
+        self._notices = notices
         self._position: Position | None = None
         self._pending: dict[ConversationId, list[Range]] = {}
         self._renamed: set[UserId] = set()
-        self._unpublished: list[tuple[ConversationId, Range]] = []
-        self._arrivals: list[tuple[Seconds, UserId]] = []
-        self._woken = trio.Event()
         self._renewed = Seconds(-EVERY)
         self._troubled = False
-
-    # -- for actors and the bus ---------------------------------------------------------------------------------------
-
-    def wake(self) -> None:
-        self._woken.set()
-
-    def unpublished(self, id: ConversationId, old_rev: int, new_rev: int) -> None:
-        self.counters.unpublished += 1
-        self._unpublished.append((id, (old_rev, new_rev)))
-        self.wake()
-
-    def arrived(self, user: UserId) -> None:
-        self._arrivals.append((self._clock.monotonic(), user))
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -96,8 +70,7 @@ class Sweep:
         task_status.started()
         while True:
             with trio.move_on_after(every):
-                await self._woken.wait()
-            self._woken = trio.Event()
+                await self._notices.woken()
             began = self._clock.monotonic()
             await self.look(every)
             took = self._clock.monotonic() - began
@@ -136,8 +109,8 @@ class Sweep:
     # -- one round ----------------------------------------------------------------------------------------------------
 
     def _take(self, swept: Swept) -> None:
-        if swept.heads and self._observe_lag is not None:
-            self._observe_lag(swept.oldest_ms / 1000)
+        if swept.heads:
+            self._notices.observe_lag(swept.oldest_ms / 1000)
         self.counters.heads += len(swept.heads)
         heads: dict[ConversationId, int] = {}
         for head in swept.heads:
@@ -152,8 +125,7 @@ class Sweep:
         for id, rev in heads.items():
             if self._conversations.is_awake(id):
                 self._conversations.must_tell(id, ChangedElsewhere(rev))
-        ours, self._unpublished = self._unpublished, []
-        for id, missed in ours:
+        for id, missed in self._notices.take_unpublished():
             self._pending.setdefault(id, []).append(missed)
         for ranges in self._pending.values():
             ranges.sort()
@@ -165,7 +137,7 @@ class Sweep:
         self.counters.resyncs += 1
         log.warning("too much was committed elsewhere to tell it one by one: every connection has to reload")
         self._pending.clear()
-        self._unpublished.clear()
+        self._notices.take_unpublished()
         for user in self._users.addresses(len(self._users)):
             self._users.must_tell(user, Resync())
             self._users.must_tell(user, UserChanged())
@@ -214,9 +186,5 @@ class Sweep:
 
     def _settle(self, before: Seconds) -> None:
         """Everything that was committed before these came has been handed out."""
-        for index, (at, user) in enumerate(self._arrivals):
-            if at > before:
-                del self._arrivals[:index]
-                return
+        for user in self._notices.take_arrivals(before):
             self._users.tell_awake(user, SettleIn(before))
-        self._arrivals.clear()

@@ -70,6 +70,33 @@ def expose_tasks(metrics: Metrics) -> None:
     metrics.callback("trio_tasks", "Tasks alive", lambda: trio.lowlevel.current_statistics().tasks_living)
 
 
+SWEEP_TEXTS = {
+    "rounds": "Looks at what other nodes committed",
+    "failures": "Looks that failed because PostgreSQL was away",
+    "heads": "Conversations and users that other nodes changed",
+    "events": "Events of other nodes' commits, handed to users of this node",
+    "resyncs": "Times that every connection was closed, because too much was committed elsewhere",
+    "unpublished": "Own commits that their actor failed to tell of (bugs)",
+}
+BUS_TEXTS = {
+    "published": "Calls to other nodes that something was committed",
+    "heard": "Calls of other nodes",
+    "losses": "Connections with Redis that were lost or refused",
+}
+
+
+def expose_sweep(metrics: Metrics, counters: object, others: Callable[[], float]) -> None:
+    for name, text in SWEEP_TEXTS.items():
+        metrics.callback(f"sweep_{name}_total", text, _number(counters, name))
+    metrics.callback("nodes_beside", "Other nodes that were alive at the last look", others)
+
+
+def expose_bus(metrics: Metrics, counters: object, connected: Callable[[], float]) -> None:
+    for name, text in BUS_TEXTS.items():
+        metrics.callback(f"bus_{name}_total", text, _number(counters, name))
+    metrics.callback("bus_connected", "Whether Redis can be spoken and listened to", connected)
+
+
 def expose_gateway(metrics: Metrics, counters: GatewayCounters) -> None:
     for name, text in {
         "connections": "Open connections of any kind",

@@ -13,7 +13,7 @@ import trio
 from actors.shapes.errors import KithError
 from actors.shapes.times import Seconds
 from actors.shapes.users import EndLogins
-from realtime.assembly.core import JOURNAL_LANES
+from realtime.assembly.core import OWN_LINES
 from realtime.assembly.node import Node, assemble
 from realtime.departure import say_goodbye
 from realtime.last_stop import note_order
@@ -41,7 +41,7 @@ async def serve(
         # Shielded, because a cancellation would cut every actor off in the middle of its batch: the node hears that it
         # is to stop, and each step of the stop has a deadline of its own.
         with trio.CancelScope(shield=True):
-            async with open_postgres(settings.database_url, settings.database_pool_max - JOURNAL_LANES) as postgres:
+            async with open_postgres(settings.database_url, settings.database_pool_max - OWN_LINES) as postgres:
                 await check_durability(postgres, unsafe=settings.unsafe_durability)
                 await _live(await assemble(settings, postgres, crew), listeners, ready, asked)
         watchers.cancel_scope.cancel()
@@ -67,6 +67,9 @@ async def _live(node: Node, listeners: Sequence[socket.socket], ready: Callable[
         nursery.start_soon(node.core.notes.run)
         nursery.start_soon(_watch_revocations, node)
         nursery.start_soon(forget_old_flushes, node.core.postgres)
+        await nursery.start(node.population.sweep.run)
+        if node.core.bus is not None:
+            nursery.start_soon(node.core.bus.run)
         await nursery.start(node.gateway.serve, listeners)
         _settle_memory()
         node.serving.set()

@@ -60,7 +60,7 @@ OPTIONS = (
     Option("KITH_WORKERS", "1", whole(1, 64), "processes of one `kith serve`, which share the port"),
     Option("DATABASE_URL", "", database_url, "PostgreSQL 15 or newer; empty starts the embedded one", secret=True),
     Option(
-        "DATABASE_POOL_MAX", "25", whole(3, 1_000), "database connections of this `kith serve`, all workers together"
+        "DATABASE_POOL_MAX", "25", whole(4, 1_000), "database connections of this `kith serve`, all workers together"
     ),
     Option("REDIS_URL", "", redis_url, "Redis 6.2 or Valkey, which wakes the other nodes; empty is none", secret=True),
     Option("REDIS_ADDR", "", host_and_port, "the same in two parts, if REDIS_URL is empty"),

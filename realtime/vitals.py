@@ -84,6 +84,23 @@ class StorageVital:
             self._asking = None
 
 
+class Bus(Protocol):
+    async def state(self) -> tuple[str, float]: ...
+
+
+class RedisVital:
+    """Whether other nodes are woken by what this one commits. They look once a second in any case."""
+
+    name = "redis"
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def check(self) -> tuple[str, float, bool]:
+        state, latency = await self._bus.state()
+        return state, latency, True
+
+
 class UnconfiguredVital:
     """A part that this node does without."""
 

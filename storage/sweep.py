@@ -92,6 +92,12 @@ _CONVERSATIONS: Final = """
 select distinct conversation_id::text from conversation_members where user_id = any($1::uuid[]) and left_rev is null
 """
 
+# Two databases of one server are two deployments.
+_DEPLOYMENT: Final = """
+select (select system_identifier from pg_control_system())::text || '.' || oid::text
+  from pg_database where datname = current_database()
+"""
+
 _rows: Final = msgspec.json.Decoder(list[tuple[int, list[Head] | None]])
 
 
@@ -114,6 +120,14 @@ def position_of(snapshot: str, highest: int, at: WallTime) -> Position:
     _, xmax, xip = snapshot.split(":")
     upto = min(int(xmax), highest + 1)
     return Position(upto, tuple(xid for xid in map(int, xip.split(",") if xip else ()) if xid < upto), at)
+
+
+async def deployment_of(postgres: Postgres) -> str:
+    """The same for all nodes that share these flush rows, and for nobody else."""
+    told = await postgres.fetchval(str, _DEPLOYMENT)
+    if told is None:
+        raise AssertionError("whoever is connected is connected to a database")
+    return told
 
 
 class PostgresFlushLog:

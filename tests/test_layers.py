@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 ONE_DOOR: dict[str, tuple[str, ...]] = {
     "asyncpg": ("storage.postgres",),
     "trio_asyncio": ("storage.postgres",),
+    "hiredis": ("storage.redis.replies",),
     "psutil": ("storage.embedded.processes",),
     "prometheus_client": ("actors.metrics",),
 }

@@ -11,6 +11,7 @@ from actors.metrics import SIZE_BOUNDS, Metrics
 from actors.revocations import RevokedLogins
 from actors.sealing import Seals
 from actors.shapes.times import Seconds
+from actors.sweep_notices import SweepNotices
 from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
 from realtime.last_stop import crashed_before
@@ -22,11 +23,15 @@ from storage.epoch import database_now
 from storage.journal.journal import PostgresJournal
 from storage.journal.soft import SoftWrites
 from storage.journal.waiting import JournalBounds
-from storage.node import begin_incarnation
+from storage.node import NodeIdentity, begin_incarnation
 from storage.postgres import Postgres
+from storage.redis.address import address_of
+from storage.redis.bus import RedisBus
+from storage.sweep import deployment_of
 from storage.sign_in import PostgresSignIn
 
 JOURNAL_LANES: Final = 2
+OWN_LINES: Final = JOURNAL_LANES + 1  # connections that are no part of the pool: the sweep has one, too
 
 
 class Core(Struct, frozen=True):
@@ -46,6 +51,9 @@ class Core(Struct, frozen=True):
     limiter: Limiter
     hashing: HashingProcess
     notes: SoftWrites
+    identity: NodeIdentity
+    notices: SweepNotices  # what the sweep is told
+    bus: RedisBus | None  # none: other nodes are heard of once a second
     crew: Crew | None  # the other processes behind this port; none: it is alone
 
 
@@ -54,6 +62,9 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
     asked_at = clock.monotonic()
     clock.correct(await database_now(postgres), asked_at)
     identity = await begin_incarnation(postgres, settings.kith_node)
+    lags = metrics.spread("sweep_lag_seconds", "How old the oldest change was that a look found")
+    notices = SweepNotices(clock, lags.observe)
+    bus = await _make_bus(settings, clock, postgres, identity, notices)
     commits = metrics.spread("journal_commit_seconds", "From a flush's statement to its answer")
     sizes = metrics.spread("journal_batch_rows", "Rows of one transaction", SIZE_BOUNDS)
     waits = metrics.spread("journal_wait_seconds", "How long the oldest of a flush had waited for it")
@@ -62,6 +73,8 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
         commits.observe(seconds)
         sizes.observe(rows)
         waits.observe(waited)
+        if bus is not None:
+            bus.ring()
 
     lines = [postgres.dedicated() for _ in range(JOURNAL_LANES)]
     bounds = JournalBounds(
@@ -91,5 +104,18 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
         limiter=Limiter(clock, limiter_options(settings), metrics, after_crash),
         hashing=HashingProcess(settings.password_hash_concurrency),
         notes=SoftWrites(postgres),
+        identity=identity,
+        notices=notices,
+        bus=bus,
         crew=crew,
     )
+
+
+async def _make_bus(
+    settings: Settings, clock: SystemClock, postgres: Postgres, identity: NodeIdentity, notices: SweepNotices
+) -> RedisBus | None:
+    if not settings.redis:
+        return None
+    channel = f"kith:{await deployment_of(postgres)}:flushed"
+    name = f"{identity.node}/{identity.incarnation}"
+    return RedisBus(address_of(settings.redis), channel, name, clock, notices.wake)

@@ -14,7 +14,7 @@ from realtime.gateway.options import GatewayOptions
 from realtime.oidc.provider import OpenIdProvider, ProviderOptions
 from realtime.outbox import Bounds
 from realtime.settings import Settings
-from realtime.vitals import DatabaseVital, JournalVital, StorageVital, UnconfiguredVital
+from realtime.vitals import DatabaseVital, JournalVital, RedisVital, StorageVital, UnconfiguredVital
 from realtime.workers.crew import CrewVital
 from storage.epoch import database_now
 from storage.object_store import ObjectStore
@@ -63,7 +63,7 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
             DatabaseVital(lambda: database_now(core.postgres), clock),
             JournalVital(core.journal),
             *([] if core.crew is None else [CrewVital(core.crew)]),
-            UnconfiguredVital("redis"),
+            UnconfiguredVital("redis") if core.bus is None else RedisVital(core.bus),
             storage_vital(settings, clock),
         ),
         new_id=new_id,

@@ -8,7 +8,14 @@ from realtime.assembly.core import Core, make_core
 from realtime.assembly.edges import gateway_options, make_gate, make_services
 from realtime.assembly.ids import new_id
 from realtime.assembly.population import Population, populate
-from realtime.exposition import expose_actors, expose_gateway, expose_journal, expose_tasks
+from realtime.exposition import (
+    expose_actors,
+    expose_bus,
+    expose_gateway,
+    expose_journal,
+    expose_sweep,
+    expose_tasks,
+)
 from realtime.gateway.gateway import Gateway, Timekeeping
 from realtime.reception import FrontDoor
 from realtime.settings import Settings
@@ -49,4 +56,8 @@ async def assemble(settings: Settings, postgres: Postgres, crew: Crew | None = N
     expose_journal(core.metrics, core.journal)
     expose_gateway(core.metrics, gateway.counters)
     expose_actors(core.metrics, population.system)
+    sweep, bus = population.sweep, core.bus
+    expose_sweep(core.metrics, sweep.counters, lambda: float(sweep.others))
+    if bus is not None:
+        expose_bus(core.metrics, bus.counters, lambda: float(bus.connected))
     return Node(core, population, gateway, serving, stopping)

@@ -13,11 +13,13 @@ from actors.shapes.ids import UserId
 from actors.shapes.times import Seconds
 from actors.shapes.users import Profile
 from actors.sign_in import SignInDesk, SignInWorld
+from actors.sweep import Sweep
 from actors.system import ActorSystem
 from actors.user import Heads, UserActor, UserWorld
 from realtime.assembly.core import Core
 from realtime.assembly.ids import new_message_id
 from storage.conversations import PostgresConversations
+from storage.sweep import PostgresFlushLog
 from storage.users import PostgresUsers
 
 
@@ -32,6 +34,7 @@ class Population(Struct, frozen=True):
     readers: Readers
     heads: Loader[UserId, Heads]
     profiles: Loader[UserId, Profile]
+    sweep: Sweep
 
 
 def populate(core: Core) -> Population:
@@ -60,6 +63,7 @@ def populate(core: Core) -> Population:
         connections_most=settings.max_connections_per_user,
         clock=clock,
         notes=core.notes,
+        sweeper=core.notices,
     )
     users: Users = system.register(
         ActorKind(
@@ -71,7 +75,7 @@ def populate(core: Core) -> Population:
         )
     )
     library = Library(conversation_store, readers, users.is_pinned)
-    street = ConversationWorld(clock, journal, conversation_store, users, library, new_message_id)
+    street = ConversationWorld(clock, journal, conversation_store, users, library, new_message_id, core.notices)
     conversations: Conversations = system.register(
         ActorKind(
             name="conversation",
@@ -82,4 +86,8 @@ def populate(core: Core) -> Population:
         )
     )
     profiles: Loader[UserId, Profile] = Loader(user_store.profiles)
-    return Population(system, users, conversations, user_store, conversation_store, readers, heads, profiles)
+    log = PostgresFlushLog(core.postgres.dedicated(), core.postgres, core.identity)
+    sweep = Sweep(log, users, conversations, clock, core.notices)
+    if core.bus is not None:
+        core.bus.is_needed = lambda: sweep.others > 0
+    return Population(system, users, conversations, user_store, conversation_store, readers, heads, profiles, sweep)
