@@ -13,9 +13,9 @@ _DIGEST_BYTES: Final = 9
 def is_tagged(route: Route) -> bool:
     """What is read again and again and is no secret. Health is neither: it differs each time."""
     given = [kind for status, kind in route.gives if status == 200]
-    as_json = any(kind is not None and not isinstance(kind, Plain) for kind in given)
+    shown = any(kind.tagged if isinstance(kind, Plain) else kind is not None for kind in given)
     lasting = route.access is not Access.OPEN or all(status < 500 for status, _ in route.gives)
-    return route.method == "GET" and not route.secret and as_json and lasting
+    return route.method == "GET" and not route.secret and shown and lasting
 
 
 def weak_etag(body: bytes) -> str:

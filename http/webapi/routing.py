@@ -39,6 +39,7 @@ class Plain(Struct, frozen=True):
     """An answer that is no JSON, in a route's `gives`."""
 
     media_type: str
+    tagged: bool = False  # it carries an ETag
 
 
 class Route(Struct, frozen=True):
