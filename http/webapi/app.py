@@ -19,13 +19,14 @@ from webapi.answering import Answering, Sent
 from webapi.answers import Answer, failed
 from webapi.call import Call
 from webapi.connection import Connection
+from webapi.docs import Shelf
 from webapi.later import LATER_ROUTES
 from webapi.routing import RouteTable
 from webapi.services import Services
 
 log = logging.getLogger("kith.web")
 
-ROUTES: Final = (
+_RESOURCES: Final = (
     *auth.ROUTES,
     *totp.ROUTES,
     *oidc.ROUTES,
@@ -38,6 +39,8 @@ ROUTES: Final = (
     *health.ROUTES,
     *metrics.ROUTES,
 )
+SHELF: Final = Shelf(_RESOURCES)
+ROUTES: Final = SHELF.routes  # these, and those of the pages that show them
 UNKNOWN: Final = "(unknown)"  # one label for all paths that are no route, however many a scanner tries
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{4,64}").fullmatch
@@ -60,6 +63,7 @@ class WebApp(QuartTrio):
         self._services = services
         self._doorkeeper = Doorkeeper(services)
         self.answering = Answering(services.options, ROUTES)
+        SHELF.fill()
         self._requests = services.metrics.counters(
             "http_requests_total", "HTTP requests answered", ("route", "method", "code")
         )

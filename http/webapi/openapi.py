@@ -57,9 +57,11 @@ def make_document(routes: Iterable[Route]) -> bytes:
     routes = list(routes)
     schemas = Schemas(routes)
     answers = Answers(routes, schemas)
+    names = operation_ids(routes)
     paths: dict[str, Json] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, answers)
+        name = names[f"{route.method} {route.path}"]
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, name, schemas, answers)
     document: Json = {
         "openapi": "3.1.0",
         "info": {"title": "Kith", "version": "1", "description": _ABOUT},
@@ -88,10 +90,10 @@ def _nowhere() -> Json:
     }
 
 
-def _operation(route: Route, schemas: Schemas, answers: Answers) -> Json:
+def _operation(route: Route, name: str, schemas: Schemas, answers: Answers) -> Json:
     summary, _, more = inspect.cleandoc(route.handler.__doc__ or "").partition("\n")
     operation: Json = {
-        "operationId": operation_id(route),
+        "operationId": name,
         "summary": summary,
         "tags": [tag_of(route)],
         "parameters": _parameters(route),
@@ -131,8 +133,16 @@ def _path_schema(name: str) -> Json:
     return {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
 
 
-def operation_id(route: Route) -> str:
-    return getattr(route.handler, "__name__", route.path)
+def operation_ids(routes: Iterable[Route]) -> dict[str, str]:
+    """By method and path: the handler's name, with its file's where two handlers have one, and with the method or the
+    path's last word where one handler answers two routes."""
+    taken: dict[str, str] = {}
+    for route in routes:
+        name = getattr(route.handler, "__name__", "answer")
+        last = re.sub(r"\W+", "_", route.path).strip("_").rpartition("_")[2]
+        tries = (name, f"{name}_{tag_of(route)}", f"{name}_{last}", f"{route.method.lower()}_{name}_{last}")
+        taken[next(one for one in tries if one not in taken)] = f"{route.method} {route.path}"
+    return {key: name for name, key in taken.items()}
 
 
 def tag_of(route: Route) -> str:

@@ -34,7 +34,10 @@ class Judge:
     def __init__(self, document: bytes) -> None:
         self._document: dict[str, Any] = json.loads(document)
         components = self._document["components"]
-        self._strict = {**components, "schemas": {name: strict(s) for name, s in components["schemas"].items()}}
+        schemas = components["schemas"].items()
+        # What stands inside the document itself is OpenAPI's to say: test_openapi.py asks OpenAPI's own schema.
+        closed = {name: schema if name.startswith("Openapi") else strict(schema) for name, schema in schemas}
+        self._strict = {**components, "schemas": closed}
         self._compiled: dict[str, jsonschema_rs.Validator] = {}
 
     def check(self, call: Call, sent: Sent) -> None:
