@@ -16,9 +16,13 @@ class MemoryKeys:
         return KeptAnswer(row.keyed.fingerprint, row.outcome)
 
 
-def claim_key(tables: MemoryTables, keyed: Keyed | None, outcome: str) -> None:
-    """Raises KeyUsedError; the caller has written nothing yet, because nothing here is taken back."""
+def check_key(tables: MemoryTables, keyed: Keyed | None) -> None:
+    """Asked first. Raises KeyUsedError."""
+    if keyed is not None and tables.uses(keyed):
+        raise KeyUsedError
+
+
+def keep_key(tables: MemoryTables, keyed: Keyed | None, outcome: str) -> None:
+    """Called with the effect; together they are what `claim_key` is in a transaction."""
     if keyed is not None:
-        if tables.uses(keyed):
-            raise KeyUsedError
         tables.keys[keyed.owner, keyed.key] = KeyRow(keyed, outcome)
