@@ -22,6 +22,7 @@ from realtime.workers.crew import Crew
 from storage.durability import check_durability
 from storage.epoch import database_now
 from storage.flush_retention import forget_old_flushes
+from storage.idempotency_keys import forget_old_keys
 from storage.postgres import open_postgres
 
 log = logging.getLogger("kith.node")
@@ -67,6 +68,7 @@ async def _live(node: Node, listeners: Sequence[socket.socket], ready: Callable[
         nursery.start_soon(node.core.notes.run)
         nursery.start_soon(_watch_revocations, node)
         nursery.start_soon(forget_old_flushes, node.core.postgres)
+        nursery.start_soon(forget_old_keys, node.core.postgres, node.core.clock)
         await nursery.start(node.population.sweep.run)
         if node.core.bus is not None:
             nursery.start_soon(node.core.bus.run)

@@ -8,12 +8,23 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Final, NamedTuple, TypeVar
 
+from msgspec.json import encode
+
 from actors.ports import Clock, WriteToken
 from actors.rules.accounts import email_key, username_variants
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import WallTime, iso
-from actors.shapes.users import Account, ChangePassword, Credentials, LoginView, NewLogin, Register, RotateLogin
+from actors.shapes.users import (
+    Account,
+    ChangePassword,
+    Credentials,
+    LoginView,
+    NewLogin,
+    Register,
+    Registered,
+    RotateLogin,
+)
 from storage.account_rows import (
     CREDENTIALS,
     Newcomer,
@@ -23,6 +34,7 @@ from storage.account_rows import (
     insert_login,
     write,
 )
+from storage.idempotency_keys import claim_key
 from storage.node import NodeIdentity
 from storage.postgres import Postgres, Statements
 
@@ -127,6 +139,8 @@ class PostgresAccounts:
             known = await statements.fetchrow(credentials_row, CREDENTIALS + "id = $1", id)
             if known is not None:  # an earlier attempt did commit
                 return known.account
+            # First, so that a repeat waits here and not at the e-mail, which would tell it that it is taken.
+            await claim_key(statements, command.keyed, encode(Registered(id)).decode())
             account = await newcomer.insert(statements, (command.username, *variants), command.login.created_at)
             await insert_login(statements, id, command.login)
             return account

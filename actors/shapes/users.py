@@ -7,6 +7,7 @@ from typing import Literal, NewType, Protocol
 from msgspec import UNSET, Struct, UnsetType
 
 from actors.shapes.frames import Frame
+from actors.shapes.idempotency import Keyed
 from actors.shapes.ids import ConversationId, LoginId, SocketId, UserId
 from actors.shapes.logins import NewLogin as NewLogin
 from actors.shapes.moderation import ModerationCommand
@@ -168,6 +169,7 @@ class Register(Struct, frozen=True):
     username_chosen: bool  # False: made from the e-mail, may be varied when it is taken
     password_hash: str
     login: NewLogin
+    keyed: Keyed | None = None
 
 
 class OpenLogin(Struct, frozen=True):
@@ -231,6 +233,12 @@ class Account(Struct, frozen=True):
     user_id: UserId
     username: str
     email: str
+
+
+class Registered(Struct, frozen=True):
+    """What an Idempotency-Key keeps of a registration; whoever repeats it shows by the password who he is."""
+
+    user_id: UserId
 
 
 class Credentials(Struct, frozen=True):

@@ -5,11 +5,12 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
+from actors.fingerprints import Fingerprints
 from actors.limiter import Limiter
 from actors.loading import Loader
 from actors.metrics import Metrics
 from actors.passwords import Passwords
-from actors.ports import AccountStore, Clock, ConversationStore, Health, Revocations, UserStore
+from actors.ports import AccountStore, Clock, ConversationStore, Health, KeyStore, Revocations, UserStore
 from actors.sealing import Seals
 from actors.shapes.conversations import ConversationCommand
 from actors.shapes.ids import ConversationId, UserId
@@ -62,6 +63,8 @@ class Services(Struct, frozen=True):
     passwords: Passwords
     sign_in: SignInStore
     seals: Seals
+    keys: KeyStore
+    fingerprints: Fingerprints  # of requests with an Idempotency-Key
     provider: IdentityProvider | None  # none: nobody signs in with one
     metrics: Metrics
     health: Sequence[Health]

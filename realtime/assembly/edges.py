@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from time import perf_counter
 
+from actors.fingerprints import Fingerprints
 from actors.passwords import PasswordOptions, Passwords
 from actors.ports import Clock, Health
 from actors.shapes.times import Seconds
@@ -17,6 +18,7 @@ from realtime.settings import Settings
 from realtime.vitals import DatabaseVital, JournalVital, RedisVital, StorageVital, UnconfiguredVital
 from realtime.workers.crew import CrewVital
 from storage.epoch import database_now
+from storage.idempotency_keys import PostgresKeys
 from storage.object_store import ObjectStore
 from storage.signature import StoreKeys
 from webapi.services import Services, WebOptions
@@ -55,6 +57,8 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
         revocations=core.revocations,
         sign_in=core.sign_in,
         seals=core.seals,
+        keys=PostgresKeys(core.postgres),
+        fingerprints=Fingerprints(settings.jwt_secret, settings.jwt_secret_previous or None),
         provider=make_provider(core),
         passwords=Passwords(hashing, core.metrics, perf_counter, core.hashing),
         metrics=core.metrics,

@@ -4,13 +4,24 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.json import encode
 
 from actors.ports import Clock, WriteToken
 from actors.rules.accounts import email_key, username_key, username_variants
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import WallTime, iso
-from actors.shapes.users import Account, ChangePassword, Credentials, LoginView, NewLogin, Register, RotateLogin
+from actors.shapes.users import (
+    Account,
+    ChangePassword,
+    Credentials,
+    LoginView,
+    NewLogin,
+    Register,
+    Registered,
+    RotateLogin,
+)
+from storage.memory.idempotency_keys import check_key, keep_key
 from storage.memory.tables import MemoryTables, UserRow
 
 
@@ -59,6 +70,7 @@ class MemoryAccounts:
 
     async def register(self, token: WriteToken, id: UserId, command: Register) -> Account:
         _check(token)
+        check_key(self._tables, command.keyed)
         if await self.credentials(command.email) is not None:
             raise KithError(ErrorCode.EMAIL_TAKEN, details={"field": "email"})
         variants = () if command.username_chosen else username_variants(command.username, id)
@@ -69,6 +81,7 @@ class MemoryAccounts:
                 self._tables.users[id] = UserRow(id, name, 1, email=command.email, created_at=at)
                 self._tables.heads.append(("u", id, 0, 1))
                 self._hashes[id] = command.password_hash
+                keep_key(self._tables, command.keyed, encode(Registered(id)).decode())
                 return await self.open_login(token, id, command.login)
         raise KithError(ErrorCode.USERNAME_TAKEN, details={"field": "username"})
 

@@ -7,6 +7,7 @@ import trio
 
 from storage.accounts import PostgresAccounts
 from storage.conversations import PostgresConversations
+from storage.idempotency_keys import PostgresKeys
 from storage.journal.journal import PostgresJournal
 from storage.journal.waiting import JournalBounds
 from storage.node import begin_incarnation
@@ -49,6 +50,7 @@ async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
             PostgresConversations(postgres),
             journal,
             PostgresSignIn(postgres, identity, clock),
+            PostgresKeys(postgres),
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(journal.run)

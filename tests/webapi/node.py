@@ -12,13 +12,14 @@ from msgspec import Struct
 
 from actors.account import AccountDesk
 from actors.conversation import ConversationActor, Conversations, ConversationWorld, Users
+from actors.fingerprints import Fingerprints
 from actors.hashing import HashWork, perform
 from actors.kinds import ActorKind
 from actors.limiter import Limiter, LimiterOptions
 from actors.loading import Loader
 from actors.metrics import Metrics
 from actors.passwords import PasswordOptions, Passwords
-from actors.ports import AccountStore, ConversationStore, Health, Journal, UserStore
+from actors.ports import AccountStore, ConversationStore, Health, Journal, KeyStore, UserStore
 from actors.reading import Readers
 from actors.recital import Library
 from actors.revocations import RevokedLogins
@@ -34,6 +35,7 @@ from actors.tokens import TokenAuthority
 from actors.user import Heads, UserActor, UserWorld
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.conversations import MemoryConversations
+from storage.memory.idempotency_keys import MemoryKeys
 from storage.memory.journal import MemoryJournal
 from storage.memory.notes import MemoryNotes
 from storage.memory.sign_in import MemorySignIn
@@ -64,6 +66,7 @@ class Stores(Struct, frozen=True):
     conversations: ConversationStore
     journal: Journal
     sign_in: SignInStore
+    keys: KeyStore
 
 
 class OpenSocket:
@@ -197,6 +200,7 @@ def memory_stores(clock: HandClock) -> Stores:
         MemoryConversations(tables),
         MemoryJournal(tables),
         MemorySignIn(accounts, clock),
+        MemoryKeys(tables),
     )
 
 
@@ -262,6 +266,8 @@ async def open_node(
         passwords=Passwords(QUICK, metrics, perf_counter, hashed_in_a_thread),
         sign_in=stores.sign_in,
         seals=seals,
+        keys=stores.keys,
+        fingerprints=Fingerprints(SECRET),
         provider=provider,
         metrics=metrics,
         health=health,
