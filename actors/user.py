@@ -16,11 +16,11 @@ from actors.ports import Clock, Revocations, SoftNotes, Sweeper
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ConversationId, LoginId, UserId
 from actors.shapes.users import (
-    AccountCommand,
     Connect,
     Connected,
     CountUnread,
     Deliver,
+    DeskCommand,
     Disconnect,
     Ending,
     EndLogins,
@@ -37,7 +37,7 @@ Heads = tuple[int, dict[ConversationId, int]]
 
 
 class AccountAnswer(Struct, frozen=True):
-    """What came of an account command: the state after it, the answer, and the logins that ended with it."""
+    """What came of a command for a desk: the state after it, the answer, and the logins that ended with it."""
 
     state: UserState | None
     answer: object
@@ -46,7 +46,7 @@ class AccountAnswer(Struct, frozen=True):
 
 
 class Desk(Protocol):
-    async def handle(self, state: UserState | None, command: AccountCommand) -> AccountAnswer: ...
+    async def handle(self, state: UserState | None, command: DeskCommand) -> AccountAnswer: ...
 
 
 class UserWorld(Struct, frozen=True):
@@ -195,6 +195,16 @@ class UserActor:
         # Last, for whoever was answered is not decided again: a crash before that would enter a closed connection anew.
         self._world.notes.login_used(socket.login_id, self._world.clock.now())
 
+    async def _issue_ticket(self, envelope: Envelope[Any], command: IssueTicket) -> None:
+        """Only this actor knows it, and only in memory: nothing is written for what lives half a minute."""
+        await self._settle()
+        state = self._state
+        if state is None or state.status != "active" or command.login_id in self._world.revocations:
+            raise KithError(ErrorCode.INVALID_TOKEN)
+        self._tickets = self._tickets or OpenTickets()
+        self._tickets.note(command.id, command.expires_at, self._world.clock.now())
+        envelope.answer(None)
+
     def _settle_in(self, command: SettleIn) -> None:
         if self._newcomers is not None:
             self._newcomers.forget(command.before)
@@ -239,7 +249,7 @@ class UserActor:
         if self._state is not None and self._state.status != "active":
             self._attendance.end_all(Ending.REVOKED)
 
-    async def _account(self, envelope: Envelope[Any], command: AccountCommand) -> None:
+    async def _account(self, envelope: Envelope[Any], command: DeskCommand) -> None:
         await self._settle()
         try:
             result = await self._world.desk(self._activation).handle(self._state, command)

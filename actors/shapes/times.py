@@ -2,10 +2,18 @@
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NewType
+from typing import Annotated, NewType
+
+from msgspec import Meta
 
 WallTime = NewType("WallTime", int)  # milliseconds since 1970-01-01T00:00:00Z, by PostgreSQL's clock
 Seconds = NewType("Seconds", float)
+
+Moment = Annotated[datetime, Meta(tz=True)]  # a time as a client writes it: ISO 8601 with its zone
+
+
+def wall_time(moment: datetime) -> WallTime:
+    return WallTime(round(moment.timestamp() * 1000))
 
 
 @lru_cache(maxsize=16)

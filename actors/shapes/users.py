@@ -125,16 +125,6 @@ class SettleIn(Struct, frozen=True, gc=False):
     before: Seconds
 
 
-class Resync(Struct, frozen=True, gc=False):
-    """Something did not reach his connections, and nobody can say what: close them, so that they reload."""
-
-
-class SettleIn(Struct, frozen=True, gc=False):
-    """Who came before this moment has been given all that was committed before it came."""
-
-    before: Seconds
-
-
 class Deliver(Struct, frozen=True, gc=False):
     """A durable event on its way to every connection of one user; the connection that caused it gets `ok` instead."""
 
@@ -144,7 +134,6 @@ class Deliver(Struct, frozen=True, gc=False):
     sender: UserId
     origin: SocketId | None = None
     ok: Frame | None = None
-    rev: int = 0  # 0: nothing durable
     rev: int = 0  # 0: nothing durable
 
 

@@ -40,6 +40,9 @@ class Doorkeeper:
         if call.limits == "normal":
             call.limits = limits
         call.pay_by_user(route.limit)
+        # Asked of the database each time: a right that was revoked a moment ago must not live on in a memory.
+        if route.access is Access.ADMIN and not await self._services.moderation.standing.is_admin(call.me):
+            raise KithError(ErrorCode.FORBIDDEN)
 
     def identify(self, authorization: str | None) -> Claims:
         """The claims of a bearer token that is valid, in time and not revoked."""

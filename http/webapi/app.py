@@ -13,7 +13,26 @@ from actors.journey import request_id as current_request_id
 from actors.limiter import Limit
 from actors.metrics import LATENCY_BOUNDS
 from actors.shapes.errors import ErrorCode, KithError
-from webapi import auth, conversations, health, jwks, messages, metrics, oidc, sessions, tickets, totp, users
+from webapi import (
+    admin_appeals,
+    admin_audit,
+    admin_messages,
+    admin_reports,
+    admin_users,
+    appeals,
+    auth,
+    conversations,
+    health,
+    jwks,
+    messages,
+    metrics,
+    oidc,
+    reports,
+    sessions,
+    tickets,
+    totp,
+    users,
+)
 from webapi.access import Doorkeeper
 from webapi.answering import Answering, Sent
 from webapi.answers import Answer, failed
@@ -35,6 +54,13 @@ _RESOURCES: Final = (
     *users.ROUTES,
     *conversations.ROUTES,
     *messages.ROUTES,
+    *reports.ROUTES,
+    *appeals.ROUTES,
+    *admin_users.ROUTES,
+    *admin_messages.ROUTES,
+    *admin_reports.ROUTES,
+    *admin_appeals.ROUTES,
+    *admin_audit.ROUTES,
     *jwks.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,

@@ -30,6 +30,7 @@ from actors.tokens import hash_refresh_token, new_refresh_token
 from webapi.answers import Answer
 from webapi.call import Call
 from webapi.routing import Access, Route
+from webapi.standing import admit_suspended
 
 _AGENT_SHOWN: Final = 200
 # Who has no password shows that he is the owner by having signed in at his provider within this time.
@@ -104,7 +105,7 @@ async def login(call: Call) -> Answer:
         found = None
     await _check_password(call, body.password, found)
     assert found is not None
-    check_standing(found)
+    await check_standing(call, found)
     login, refresh_token = new_login(call)
     user = found.account.user_id
     command = OpenLogin(login, checked=found.password_hash, totp=body.totp)
@@ -134,7 +135,7 @@ async def logout(call: Call) -> Answer:
     if body.refresh_token is not None:
         owner = await call.services.accounts.login_of_token(hash_refresh_token(body.refresh_token))
     else:
-        claims = call.services.tokens.verify(_bearer(call), call.now)
+        claims = call.services.tokens.verify(bearer(call), call.now)
         owner = (claims.user_id, claims.login_id)
     if owner is None:
         raise KithError(ErrorCode.INVALID_TOKEN)
@@ -178,13 +179,15 @@ async def check_owner(call: Call, password: str | None, field: str) -> Credentia
     return known
 
 
-def check_standing(credentials: Credentials) -> None:
+async def check_standing(call: Call, credentials: Credentials) -> None:
     """Whether somebody who has shown who he is may come in. Asked only then: a suspension is nobody else's business."""
-    if credentials.status != "active":
-        raise KithError(ErrorCode.FORBIDDEN, "This account is suspended")
+    if credentials.status == "suspended":
+        await admit_suspended(call, credentials.account.user_id)
+    elif credentials.status != "active":
+        raise KithError(ErrorCode.INVALID_CREDENTIALS)
 
 
-def _bearer(call: Call) -> str:
+def bearer(call: Call) -> str:
     authorization = call.request.headers.get("Authorization", "")
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":

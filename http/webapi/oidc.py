@@ -187,7 +187,7 @@ async def _enter(call: Call, owner: UserId, seen: Seen, totp: str | None) -> Ans
     known = await call.services.accounts.credentials_of(owner)
     if known is None or known.status == "deleted":
         raise KithError(ErrorCode.INVALID_CREDENTIALS, "This account is no more", details={"field": "flow"})
-    check_standing(known)
+    await check_standing(call, known)
     login, refresh_token = new_login(call)
     command = OpenLoginWithIdentity(login, seen.identity, seen.spent, totp)
     try:

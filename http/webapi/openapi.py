@@ -11,7 +11,7 @@ from webapi.answers import JSON, encode
 from webapi.etags import is_tagged
 from webapi.openapi_answers import HEADERS, Answers, creates, failure
 from webapi.openapi_schemas import UUID_PATTERN, Json, Schemas, schema_of
-from webapi.routing import PREFIX, Access, Route
+from webapi.routing import PREFIX, Route
 
 _ABOUT: Final = """\
 Accounts, conversations and messages over HTTP; the same and everything live over a WebSocket.
@@ -98,7 +98,7 @@ def _operation(route: Route, name: str, schemas: Schemas, answers: Answers) -> J
         "tags": [tag_of(route)],
         "parameters": _parameters(route),
         "responses": answers.of(route),
-        "security": [{"bearer": []}] if route.access is Access.USER else [],
+        "security": [{"bearer": []}] if route.access.signed_in else [],
     }
     if more.strip():
         operation["description"] = more.strip()

@@ -56,8 +56,10 @@ def error_codes(route: Route) -> tuple[ErrorCode, ...]:
     found: set[ErrorCode] = {*_ANY, *route.refuses}
     if route.access is not Access.OPEN:
         found |= {*_WORKING, _C.RATE_LIMIT_EXCEEDED}
-    if route.access is Access.USER:
+    if route.access.signed_in:
         found |= {*_SIGNED_IN}
+    if route.access is Access.ADMIN:
+        found.add(_C.FORBIDDEN)
     if "{" in route.path:
         found.add(_C.ROUTE_NOT_FOUND)  # what is no id is no route
     if route.takes is not None:

@@ -4,12 +4,13 @@ import base64
 import binascii
 from typing import Annotated, Final, Generic, TypeVar
 
+import msgspec
 from msgspec import Meta, Struct
 from werkzeug.datastructures import MultiDict
 
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ConversationId, canonical
-from actors.shapes.times import WallTime
+from actors.shapes.times import Moment, WallTime, wall_time
 from webapi.routing import Parameter
 
 Item = TypeVar("Item")
@@ -19,6 +20,7 @@ DEFAULT_LIMIT: Final = 20
 MOST: Final = 100
 _BIGGEST: Final = 2**63 - 1
 _LATEST: Final = 2**50  # milliseconds: later than any clock of PostgreSQL's
+_LATEST_MICROS: Final = 2**56
 
 # For the documentation of routes. 2**53 is as far as every JSON reader counts exactly.
 WholeNumber = Annotated[int, Meta(ge=0, le=2**53)]
@@ -87,6 +89,40 @@ def read_seq_cursor(cursor: str) -> tuple[str, int]:
     if direction not in ("before", "after") or not (seq.isascii() and seq.isdigit()) or len(seq) > 18:
         raise KithError(ErrorCode.INVALID_CURSOR)
     return direction, int(seq)
+
+
+def place_cursor(place: tuple[int, str] | None) -> str | None:
+    """Of a list whose places are a time in microseconds and an id."""
+    return None if place is None else _seal(f"{place[0]}.{place[1]}")
+
+
+def place_of(query: Query) -> tuple[int, str] | None:
+    cursor = query.get("cursor")
+    if not cursor:
+        return None
+    moment, _, id = _open(cursor).partition(".")
+    known = canonical(id)
+    if known is None or not (moment.isascii() and moment.isdigit()) or len(moment) > 17 or int(moment) > _LATEST_MICROS:
+        raise KithError(ErrorCode.INVALID_CURSOR)
+    return int(moment), known
+
+
+def id_in(query: Query, field: str) -> str | None:
+    text = query.get(field)
+    known = None if text is None else canonical(text)
+    if text is not None and known is None:
+        raise bad_query(field, f"`{field}` is a UUID")
+    return known
+
+
+def moment_in(query: Query, field: str) -> WallTime | None:
+    text = query.get(field)
+    if text is None:
+        return None
+    try:
+        return wall_time(msgspec.convert(text, Moment))
+    except msgspec.ValidationError:
+        raise bad_query(field, f"`{field}` is a time as in `2026-11-20T12:00:00Z`") from None
 
 
 def _seal(text: str) -> str:

@@ -25,6 +25,11 @@ class Access(enum.Enum):
     OPEN = "open"  # anybody, and no bucket pays
     ANONYMOUS = "anonymous"  # anybody; the client's address pays
     USER = "user"  # a valid access token; the user pays
+    ADMIN = "admin"  # the same of a platform admin, as the database knows him at this moment
+
+    @property
+    def signed_in(self) -> bool:
+        return self in (Access.USER, Access.ADMIN)
 
 
 class Parameter(Struct, frozen=True):

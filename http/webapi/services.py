@@ -9,6 +9,7 @@ from actors.fingerprints import Fingerprints
 from actors.limiter import Limiter
 from actors.loading import Loader
 from actors.metrics import Metrics
+from actors.moderation_ports import Moderation
 from actors.passwords import Passwords
 from actors.ports import AccountStore, Clock, ConversationStore, Health, KeyStore, Revocations, UserStore
 from actors.sealing import Seals
@@ -59,6 +60,7 @@ class Services(Struct, frozen=True):
     limiter: Limiter
     tokens: TokenAuthority
     tickets: TicketAuthority
+    moderation: Moderation
     revocations: Revocations
     passwords: Passwords
     sign_in: SignInStore

@@ -8,6 +8,7 @@ from actors.clock import SystemClock
 from actors.hashing_process import HashingProcess
 from actors.limiter import Limiter
 from actors.metrics import SIZE_BOUNDS, Metrics
+from actors.moderation_ports import Moderation
 from actors.revocations import RevokedLogins
 from actors.sealing import Seals
 from actors.shapes.times import Seconds
@@ -23,12 +24,13 @@ from storage.epoch import database_now
 from storage.journal.journal import PostgresJournal
 from storage.journal.soft import SoftWrites
 from storage.journal.waiting import JournalBounds
+from storage.moderation import postgres_moderation
 from storage.node import NodeIdentity, begin_incarnation
 from storage.postgres import Postgres
 from storage.redis.address import address_of
 from storage.redis.bus import RedisBus
-from storage.sweep import deployment_of
 from storage.sign_in import PostgresSignIn
+from storage.sweep import deployment_of
 
 JOURNAL_LANES: Final = 2
 OWN_LINES: Final = JOURNAL_LANES + 1  # connections that are no part of the pool: the sweep has one, too
@@ -45,6 +47,7 @@ class Core(Struct, frozen=True):
     accounts: PostgresAccounts
     tokens: TokenAuthority
     sign_in: PostgresSignIn
+    moderation: Moderation
     seals: Seals
     tickets: TicketAuthority
     revocations: RevokedLogins
@@ -98,6 +101,7 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
         accounts=accounts,
         tokens=tokens,
         sign_in=PostgresSignIn(postgres, identity, clock),
+        moderation=postgres_moderation(postgres, identity),
         seals=Seals(settings.jwt_secret, settings.jwt_secret_previous or None),
         tickets=TicketAuthority(settings.jwt_secret, settings.jwt_secret_previous or None),
         revocations=revocations,

@@ -56,6 +56,7 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
         tickets=core.tickets,
         revocations=core.revocations,
         sign_in=core.sign_in,
+        moderation=core.moderation,
         seals=core.seals,
         keys=PostgresKeys(core.postgres),
         fingerprints=Fingerprints(settings.jwt_secret, settings.jwt_secret_previous or None),

@@ -4,18 +4,19 @@ from msgspec import Struct
 
 from actors.account import AccountDesk
 from actors.conversation import ConversationActor, Conversations, ConversationWorld, Users
-from actors.kinds import ActorKind
+from actors.kinds import Activation, ActorKind
 from actors.loading import Loader
+from actors.moderation import ModerationDesk
 from actors.reading import Readers
 from actors.recital import Library
 from actors.shapes.conversations import MemberRenamed
 from actors.shapes.ids import UserId
 from actors.shapes.times import Seconds
-from actors.shapes.users import Profile
+from actors.shapes.users import Profile, UserCommand, UserState
 from actors.sign_in import SignInDesk, SignInWorld
 from actors.sweep import Sweep
 from actors.system import ActorSystem
-from actors.user import Heads, UserActor, UserWorld
+from actors.user import Desk, Heads, UserActor, UserWorld
 from realtime.assembly.core import Core
 from realtime.assembly.ids import new_message_id
 from storage.conversations import PostgresConversations
@@ -49,16 +50,17 @@ def populate(core: Core) -> Population:
         for conversation in await conversation_store.conversations_of(user):
             conversations.tell_awake(conversation, MemberRenamed(user, name))
 
+    def desk(activation: Activation[UserId, UserState, UserCommand]) -> Desk:
+        """One behind the other: each passes on what is not for it."""
+        id = activation.id
+        accounts = AccountDesk(id, activation, core.accounts, journal, clock)
+        return SignInDesk(id, activation, signing_in, ModerationDesk(id, activation, core.moderation, accounts))
+
     world = UserWorld(
         unread=conversation_store.unread,
         heads=heads,
         revocations=core.revocations,
-        desk=lambda activation: SignInDesk(
-            activation.id,
-            activation,
-            signing_in,
-            AccountDesk(activation.id, activation, core.accounts, journal, clock),
-        ),
+        desk=desk,
         renamed=renamed,
         connections_most=settings.max_connections_per_user,
         clock=clock,

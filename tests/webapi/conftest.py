@@ -10,6 +10,7 @@ from storage.conversations import PostgresConversations
 from storage.idempotency_keys import PostgresKeys
 from storage.journal.journal import PostgresJournal
 from storage.journal.waiting import JournalBounds
+from storage.moderation import postgres_moderation
 from storage.node import begin_incarnation
 from storage.postgres import open_postgres
 from storage.sign_in import PostgresSignIn
@@ -51,6 +52,7 @@ async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
             journal,
             PostgresSignIn(postgres, identity, clock),
             PostgresKeys(postgres),
+            postgres_moderation(postgres, identity),
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(journal.run)

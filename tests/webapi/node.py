@@ -18,6 +18,8 @@ from actors.kinds import ActorKind
 from actors.limiter import Limiter, LimiterOptions
 from actors.loading import Loader
 from actors.metrics import Metrics
+from actors.moderation import ModerationDesk
+from actors.moderation_ports import Moderation
 from actors.passwords import PasswordOptions, Passwords
 from actors.ports import AccountStore, ConversationStore, Health, Journal, KeyStore, UserStore
 from actors.reading import Readers
@@ -37,6 +39,7 @@ from storage.memory.accounts import MemoryAccounts
 from storage.memory.conversations import MemoryConversations
 from storage.memory.idempotency_keys import MemoryKeys
 from storage.memory.journal import MemoryJournal
+from storage.memory.moderation import memory_moderation
 from storage.memory.notes import MemoryNotes
 from storage.memory.sign_in import MemorySignIn
 from storage.memory.tables import MemoryTables
@@ -67,6 +70,7 @@ class Stores(Struct, frozen=True):
     journal: Journal
     sign_in: SignInStore
     keys: KeyStore
+    moderation: Moderation
 
 
 class OpenSocket:
@@ -201,6 +205,7 @@ def memory_stores(clock: HandClock) -> Stores:
         MemoryJournal(tables),
         MemorySignIn(accounts, clock),
         MemoryKeys(tables),
+        memory_moderation(tables, accounts).stores,
     )
 
 
@@ -227,7 +232,12 @@ async def open_node(
             activation.id,
             activation,
             signing_in,
-            AccountDesk(activation.id, activation, stores.accounts, stores.journal, clock),
+            ModerationDesk(
+                activation.id,
+                activation,
+                stores.moderation,
+                AccountDesk(activation.id, activation, stores.accounts, stores.journal, clock),
+            ),
         ),
         renamed=_nobody_cares,
         connections_most=20,
@@ -265,6 +275,7 @@ async def open_node(
         revocations=revocations,
         passwords=Passwords(QUICK, metrics, perf_counter, hashed_in_a_thread),
         sign_in=stores.sign_in,
+        moderation=stores.moderation,
         seals=seals,
         keys=stores.keys,
         fingerprints=Fingerprints(SECRET),

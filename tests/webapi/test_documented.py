@@ -19,6 +19,8 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "http.md"
 def payer(route: Route) -> str:
     if route.access is Access.OPEN:
         return "nobody"
+    if route.access is Access.ADMIN:
+        return f"an admin: {route.limit}"
     if route.access is Access.ANONYMOUS:
         return "the address: unauthenticated" + (
             f", {extra}"
