@@ -18,6 +18,7 @@ from actors.shapes.idempotency import Keyed, KeyName, KeyRow, KeyUsedError
 from actors.shapes.ids import ClientId, MessageId, UserId
 from actors.shapes.messages import (
     DeletedMessage,
+    KeptSend,
     MessageDeleted,
     MessageFacts,
     MessageSent,
@@ -154,7 +155,8 @@ class SendBatch:
     def _keep_key(self, keyed: Keyed, message: StoredMessage) -> None:
         if self._keys is None:
             self._keys = {}
-        self._keys[keyed.owner, keyed.key] = KeyRow(keyed, encode(outcome_of(message)).decode())
+        kept = KeptSend(outcome_of(message), message.client_id)
+        self._keys[keyed.owner, keyed.key] = KeyRow(keyed, encode(kept).decode())
 
     def _knows(self, sender: UserId, client_id: ClientId) -> bool:
         key = (sender, client_id)

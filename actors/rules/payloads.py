@@ -8,6 +8,7 @@ from msgspec import UNSET
 from actors.rules.texts import check_text
 from actors.shapes.conversations import DeleteMessage, OpenConversation, Origin, ReadHistory, ReadRange, SendMessage
 from actors.shapes.errors import ErrorCode, KithError, invalid
+from actors.shapes.idempotency import Keyed
 from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId, canonical
 from actors.shapes.messages import TEXT_LIMIT
 from actors.shapes.payloads import (
@@ -43,7 +44,9 @@ def conversation_of(text: str) -> ConversationId:
     return ConversationId(canonical(text) or id_of(text, "conversation_id"))
 
 
-def send_command(payload: SendPayload, sender: UserId, origin: Origin | None = None) -> SendMessage:
+def send_command(
+    payload: SendPayload, sender: UserId, origin: Origin | None = None, keyed: Keyed | None = None
+) -> SendMessage:
     if payload.text is UNSET:
         field = "text" if payload.ciphertext is UNSET else "ciphertext"
         raise invalid(field, "A standard conversation takes `text`")
@@ -53,7 +56,7 @@ def send_command(payload: SendPayload, sender: UserId, origin: Origin | None = N
     if payload.media_ids:
         raise KithError(ErrorCode.MEDIA_NOT_FOUND, details={"field": "media_ids", "value": payload.media_ids[0]})
     client_id = ClientId(canonical(payload.client_id) or id_of(payload.client_id, "client_id"))
-    if payload.after is None and payload.reply_to is None and not payload.mentions:
+    if payload.after is None and payload.reply_to is None and not payload.mentions and keyed is None:
         return SendMessage(sender, client_id, payload.text, origin)
     return SendMessage(
         sender,
@@ -63,6 +66,7 @@ def send_command(payload: SendPayload, sender: UserId, origin: Origin | None = N
         None if payload.after is None else ClientId(id_of(payload.after, "after")),
         None if payload.reply_to is None else MessageId(id_of(payload.reply_to, "reply_to")),
         tuple(dict.fromkeys(UserId(id_of(user, "mentions")) for user in payload.mentions)),
+        keyed,
     )
 
 

@@ -84,6 +84,13 @@ class MessageSent(Struct, frozen=True, gc=False):
     duplicate: bool = False
 
 
+class KeptSend(Struct, frozen=True, gc=False):
+    """What an Idempotency-Key keeps of a send: its outcome, and the client id that may have been made for it."""
+
+    sent: MessageSent
+    client_id: ClientId
+
+
 class MessageDeleted(Struct, frozen=True, gc=False):
     """The `ok` of `message.delete`; a repeated one has the same revision."""
 

@@ -17,12 +17,14 @@ from actors.shapes.conversations import (
     ReadRange,
 )
 from actors.shapes.errors import ErrorCode, KithError, invalid
+from actors.shapes.idempotency import Keyed
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.messages import RANGE_LIMIT, MessageView
 from actors.shapes.payloads import HISTORY_DEFAULT
 from actors.shapes.users import CountUnread
 from webapi.answers import Answer
 from webapi.call import Call
+from webapi.idempotency import once
 from webapi.paging import (
     CURSOR,
     LIMIT,
@@ -61,6 +63,12 @@ class OpenedView(ConversationView, frozen=True):
 async def create_conversation(call: Call) -> Answer:
     """The conversation with somebody: 201 when it was made, 200 when it was there."""
     body = await call.body(NewConversation)
+    done = await once(call, Created, lambda keyed: _create(call, body, keyed))
+    view = await _open(call, done.value.conversation_id, OpenConversation(call.me))
+    return done.answer(view, 201 if done.value.created else 200)
+
+
+async def _create(call: Call, body: NewConversation, keyed: Keyed | None) -> Created:
     if body.type != "direct":
         raise invalid("type", "`type` is `direct`: groups cannot be made yet")
     if body.privacy_mode != "standard":
@@ -71,9 +79,7 @@ async def create_conversation(call: Call) -> Answer:
     await check_no_block(call, other)
     if other not in known or known[other].status == "deleted":
         raise KithError(ErrorCode.USER_NOT_FOUND)
-    created = await _find_or_make(call, other, body.privacy_mode)
-    view = await _open(call, created.conversation_id, OpenConversation(call.me))
-    return Answer(view, 201 if created.created else 200)
+    return await _find_or_make(call, other, body.privacy_mode, keyed)
 
 
 async def list_conversations(call: Call) -> Answer:
@@ -123,13 +129,13 @@ def _the_other(me: UserId, body: NewConversation) -> UserId:
     raise invalid("member_ids", "`member_ids` names the other user")
 
 
-async def _find_or_make(call: Call, other: UserId, privacy_mode: str) -> Created:
+async def _find_or_make(call: Call, other: UserId, privacy_mode: str, keyed: Keyed | None) -> Created:
     """The conversation of the pair. Two who make it at once meet in the database, and get the same one."""
     services = call.services
     known = await services.conversation_store.direct_between(call.me, other, privacy_mode)
     if known is not None:
         return Created(known, created=False)
-    command = CreateDirect(call.me, other, "standard")
+    command = CreateDirect(call.me, other, "standard", keyed)
     id = ConversationId(services.new_id())
     created: Created = await services.conversations.ask(id, command, services.options.ask_timeout)
     return created
@@ -167,7 +173,7 @@ ROUTES: Final = (
         create_conversation,
         takes=NewConversation,
         gives=((201, OpenedView), (200, OpenedView)),
-        refuses=(ErrorCode.USER_NOT_FOUND, ErrorCode.USER_BLOCKED),
+        refuses=(ErrorCode.USER_NOT_FOUND, ErrorCode.USER_BLOCKED, ErrorCode.IDEMPOTENCY_CONFLICT),
     ),
     Route(
         "GET",

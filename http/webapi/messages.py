@@ -1,6 +1,5 @@
 """Messages of one conversation: sending, reading back, and deleting."""
 
-import uuid
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -9,10 +8,12 @@ from actors.limiter import Limit
 from actors.rules.payloads import id_of, send_command
 from actors.shapes.conversations import ConversationCommand, DeleteMessage, ReadHistory, ReadMessage
 from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.idempotency import Keyed
 from actors.shapes.ids import ClientId, ConversationId, MessageId
 from actors.shapes.messages import (
     HISTORY_LIMIT,
     MENTIONS_LIMIT,
+    KeptSend,
     MessageDeleted,
     MessagePage,
     MessageSent,
@@ -21,6 +22,7 @@ from actors.shapes.messages import (
 from actors.shapes.payloads import MEDIA_LIMIT, SendPayload
 from webapi.answers import Answer
 from webapi.call import Call
+from webapi.idempotency import once
 from webapi.paging import (
     CURSOR,
     AtLeastOne,
@@ -33,9 +35,6 @@ from webapi.paging import (
     seq_cursor,
 )
 from webapi.routing import Parameter, Route
-
-# A name of ours for ids that are made from an Idempotency-Key, so that no other use of UUIDs can meet them.
-_KEYS: Final = uuid.UUID("6f0d5f3e-4f0b-5c1e-9a53-0f2b8a6b7a11")
 
 
 class NewMessage(Struct, frozen=True):
@@ -81,6 +80,22 @@ class MessageList(Struct, frozen=True):
 async def send_message(call: Call) -> Answer:
     """The twin of `message.send`: 201, and 200 with `duplicate` when it was sent before."""
     body = await call.body(NewMessage)
+    done = await once(call, KeptSend, lambda keyed: _send(call, body, keyed))
+    sent = done.value.sent
+    view = SentView(
+        sent.message_id,
+        sent.message_id,
+        call.conversation(),
+        done.value.client_id,
+        sent.seq,
+        sent.rev,
+        sent.created_at,
+        sent.duplicate,
+    )
+    return done.answer(view, 200 if sent.duplicate else 201)
+
+
+async def _send(call: Call, body: NewMessage, keyed: Keyed | None) -> KeptSend:
     payload = SendPayload(
         conversation_id=call.conversation(),
         client_id=_client_id(call, body),
@@ -91,20 +106,10 @@ async def send_message(call: Call) -> Answer:
         mentions=body.mentions,
         after=body.after,
     )
-    command = send_command(payload, call.me)
+    command = send_command(payload, call.me, keyed=keyed)
     options = call.services.options
     sent: MessageSent = await call.services.conversations.ask(call.conversation(), command, options.ask_timeout)
-    view = SentView(
-        sent.message_id,
-        sent.message_id,
-        call.conversation(),
-        command.client_id,
-        sent.seq,
-        sent.rev,
-        sent.created_at,
-        sent.duplicate,
-    )
-    return Answer(view, 200 if sent.duplicate else 201)
+    return KeptSend(sent, command.client_id)
 
 
 async def list_messages(call: Call) -> Answer:
@@ -169,18 +174,12 @@ def _next(page: MessagePage, forwards: bool) -> str | None:
 
 
 def _client_id(call: Call, body: NewMessage) -> str:
-    """The caller's own, or one made of his Idempotency-Key, or a new one: then a repeat is another message."""
+    """The caller's own, or a new one: then a repeat is another message, unless an Idempotency-Key tells it."""
     for field in ("client_id", "idempotency_key"):
         given = getattr(body, field)
         if given is not None:
             return id_of(given, field)
-    key = call.request.headers.get("Idempotency-Key")
-    if not key:
-        return call.services.new_id()
-    try:
-        return id_of(key, "Idempotency-Key")
-    except KithError:
-        return str(uuid.uuid5(_KEYS, f"{call.me}/{call.conversation()}/{key}"))
+    return call.services.new_id()
 
 
 ROUTES: Final = (
