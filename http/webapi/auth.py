@@ -14,6 +14,7 @@ from actors.rules.accounts import (
     username_from_email,
 )
 from actors.shapes.errors import ErrorCode, KithError, invalid
+from actors.shapes.idempotency import Keyed
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import Seconds, WallTime, iso
 from actors.shapes.users import (
@@ -24,11 +25,13 @@ from actors.shapes.users import (
     NewLogin,
     OpenLogin,
     Register,
+    Registered,
     RotateLogin,
 )
 from actors.tokens import hash_refresh_token, new_refresh_token
 from webapi.answers import Answer
 from webapi.call import Call
+from webapi.idempotency import once, used_otherwise
 from webapi.routing import Access, Route
 from webapi.standing import admit_suspended
 
@@ -82,6 +85,20 @@ class EndedSessions(Struct, frozen=True):
 async def register(call: Call) -> Answer:
     """A new account and its first login."""
     body = await call.body(Registration)
+    signed: list[SignedIn] = []
+
+    async def do(keyed: Keyed | None) -> Registered:
+        signed.append(await _register(call, body, keyed))
+        return Registered(signed[0].user_id)
+
+    # No fingerprint is made of the password: hashed so fast it could be guessed from the table.
+    done = await once(call, Registered, do, unread=("password",))
+    if done.replayed:
+        signed = [await _sign_in_again(call, done.value.user_id, body.password)]
+    return done.answer(signed[0], 201)
+
+
+async def _register(call: Call, body: Registration, keyed: Keyed | None) -> SignedIn:
     email = check_email(body.email)
     chosen = body.username is not None
     username = check_username(body.username) if body.username is not None else username_from_email(email)
@@ -91,9 +108,36 @@ async def register(call: Call) -> Answer:
     password_hash = await call.services.passwords.hash(password)
     login, refresh_token = new_login(call)
     id = UserId(call.services.new_id())
-    command = Register(email, username, chosen, password_hash, login)
+    command = Register(email, username, chosen, password_hash, login, keyed)
     account = await call.services.users.ask(id, command, call.services.options.ask_timeout)
-    return Answer(signed_in(call, account, login.id, refresh_token), 201)
+    return signed_in(call, account, login.id, refresh_token)
+
+
+async def _sign_in_again(call: Call, user: UserId, password: str) -> SignedIn:
+    """The first answer to a repeated registration: the account is there, so the password shows whose it is. Another
+    password is another request; it costs a guess as any login does."""
+    call.pay_by_address(Limit.LOGINS)
+    found = await call.services.accounts.credentials_of(user)
+    if found is not None and found.status == "deleted":
+        found = None
+    try:
+        await _check_password(call, password, found)
+    except KithError as wrong:
+        if wrong.code is not ErrorCode.INVALID_CREDENTIALS:
+            raise
+        raise used_otherwise() from None
+    assert found is not None
+    return await _open_login(call, found, None)
+
+
+async def _open_login(call: Call, found: Credentials, totp: str | None) -> SignedIn:
+    """For whoever has shown that he is the owner of the account."""
+    await check_standing(call, found)
+    login, refresh_token = new_login(call)
+    user = found.account.user_id
+    command = OpenLogin(login, checked=found.password_hash, totp=totp)
+    account = await call.services.users.ask(user, command, call.services.options.ask_timeout)
+    return signed_in(call, account, login.id, refresh_token)
 
 
 async def login(call: Call) -> Answer:
@@ -106,11 +150,7 @@ async def login(call: Call) -> Answer:
     await _check_password(call, body.password, found)
     assert found is not None
     await check_standing(call, found)
-    login, refresh_token = new_login(call)
-    user = found.account.user_id
-    command = OpenLogin(login, checked=found.password_hash, totp=body.totp)
-    account = await call.services.users.ask(user, command, call.services.options.ask_timeout)
-    return Answer(signed_in(call, account, login.id, refresh_token))
+    return Answer(await _open_login(call, found, body.totp))
 
 
 async def refresh(call: Call) -> Answer:
@@ -255,6 +295,9 @@ ROUTES: Final = (
             ErrorCode.WEAK_PASSWORD,
             ErrorCode.EMAIL_TAKEN,
             ErrorCode.USERNAME_TAKEN,
+            ErrorCode.IDEMPOTENCY_CONFLICT,
+            ErrorCode.TOTP_REQUIRED,  # to a repeated registration, which is a login
+            ErrorCode.FORBIDDEN,
         ),
     ),
     Route(
