@@ -85,7 +85,10 @@ class Call:
     async def body(self, kind: type[Body]) -> Body:
         # Looked at first: what is too large is refused as such, whatever it claims to be.
         data = await self.data()
-        check_content_type(self.request.headers.get("Content-Type"))
+        headers = self.request.headers
+        check_content_type(headers.get("Content-Type"), headers.get("Content-Encoding"))
+        # Else the document would promise what is not read.
+        assert self.route is None or kind is self.route.takes, f"{self.route.path} takes {self.route.takes}, not {kind}"
         return decode(data, kind)
 
     async def optional_body(self, kind: type[Body]) -> Body:

@@ -46,7 +46,7 @@ from storage.memory.tables import MemoryTables
 from storage.memory.users import MemoryUsers
 from tests.clocks import HandClock
 from tests.webapi.judge import Judge, UndeclaredError, the_judge
-from webapi.answering import Sent
+from webapi.answering import Answering, Sent
 from webapi.answers import Answer
 from webapi.app import WebApp, create_app
 from webapi.call import Call
@@ -124,13 +124,18 @@ class Node:
         self.app: WebApp = create_app(services)
         self.judge: Judge | None = the_judge()  # None: this test makes answers that no route gives
         self.undeclared: list[str] = []
-        self._sent = self.app.answering.sent
-        self.app.answering.sent = self._judged  # type: ignore[method-assign] # every answer of every test is looked at
+        self.answer_with(self.app.answering)
         self.switch = Switch()
         self.tokens = services.tokens
         self.metrics = services.metrics
         self.parts: dict[str, FinePart] = {p.name: p for p in services.health if isinstance(p, FinePart)}
         self._numbers = 0
+
+    def answer_with(self, answering: Answering) -> None:
+        """Every answer of every test is looked at on its way out."""
+        self._sent = answering.sent
+        answering.sent = self._judged  # type: ignore[method-assign]
+        self.app.answering = answering
 
     def _judged(self, call: Call, answer: Answer) -> Sent:
         sent = self._sent(call, answer)
