@@ -220,11 +220,12 @@ async def open_node(
     clock: HandClock,
     limits: LimiterOptions | None = None,
     provider: IdentityProvider | None = None,
+    secrets: tuple[str, str | None] = (SECRET, None),
 ) -> AsyncIterator[Node]:
     """Real actors between the web app and the stores."""
     metrics, tokens = Metrics(), TokenAuthority(SECRET)
     revocations = RevokedLogins(clock)
-    seals = Seals(SECRET)
+    seals = Seals(*secrets)
     signing_in = SignInWorld(stores.sign_in, seals, clock)
     heads: Loader[UserId, Heads] = Loader(stores.users.heads)
     profiles: Loader[UserId, Profile] = Loader(stores.users.profiles)
