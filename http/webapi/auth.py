@@ -307,7 +307,12 @@ ROUTES: Final = (
         Access.ANONYMOUS,
         takes=SignIn,
         gives=((200, SignedIn),),
-        refuses=(ErrorCode.INVALID_CREDENTIALS, ErrorCode.TOTP_REQUIRED, ErrorCode.FORBIDDEN),
+        refuses=(
+            ErrorCode.INVALID_CREDENTIALS,
+            ErrorCode.TOTP_REQUIRED,
+            ErrorCode.FORBIDDEN,
+            ErrorCode.ENCRYPTION_ERROR,
+        ),
     ),
     Route(
         "POST",

@@ -231,7 +231,13 @@ ROUTES: Final = (
         Access.ANONYMOUS,
         takes=FinishSignIn,
         gives=((200, SignedIn), (201, SignedIn)),
-        refuses=(*_BROUGHT, ErrorCode.TOTP_REQUIRED, ErrorCode.EMAIL_TAKEN, ErrorCode.USERNAME_TAKEN),
+        refuses=(
+            *_BROUGHT,
+            ErrorCode.TOTP_REQUIRED,
+            ErrorCode.EMAIL_TAKEN,
+            ErrorCode.USERNAME_TAKEN,
+            ErrorCode.ENCRYPTION_ERROR,
+        ),
     ),
     Route(
         "POST",

@@ -92,7 +92,7 @@ async def _ask(call: Call, command: BeginTotp | ConfirmTotp | DisableTotp | Rene
     return await call.services.users.ask(call.me, command, call.services.options.ask_timeout)
 
 
-_REFUSES: Final = (ErrorCode.INVALID_CREDENTIALS, ErrorCode.CONTENT_NOT_FOUND)
+_REFUSES: Final = (ErrorCode.INVALID_CREDENTIALS, ErrorCode.CONTENT_NOT_FOUND, ErrorCode.ENCRYPTION_ERROR)
 
 ROUTES: Final = (
     Route("GET", "/auth/totp", show_totp, gives=((200, TotpStatus),)),
