@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("healthcheck", help="ask the node at PORT how it is; exit code 1 when it cannot serve")
     commands.add_parser("timers", help="say who minds what has a time to keep")
     doctor = commands.add_parser("doctor", help="say what is set, what runs, and what would break")
+    doctor.add_argument("--json", action="store_true", help="for a machine to read")
     for parts in (serve, doctor):
         text = "accept a database that can lose what was acknowledged (fsync or full_page_writes off)"
         parts.add_argument("--unsafe", action="store_true", help=text)
@@ -94,7 +95,7 @@ def dispatch(given: argparse.Namespace, settings: Settings) -> int:
     if command == "doctor":
         from realtime.commands.doctor import doctor
 
-        return doctor(settings)
+        return doctor(settings, as_json=given.json)
     if command == "dev":
         from realtime.commands.dev import develop
 

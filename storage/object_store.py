@@ -36,10 +36,10 @@ class ObjectStore:
         if status >= 300:
             raise StoreAwayError(f"answers {status}")
 
-    async def state(self) -> str:
+    async def state(self, within: Seconds = ANSWER_SECONDS) -> str:
         """The same in a word: `ok`, or what is wrong."""
         try:
-            await self.check()
+            await self.check(within)
         except StoreAwayError as error:
             return str(error)
         return "ok"
