@@ -34,8 +34,8 @@ class ModerationDesk:
         self._others = others
 
     async def handle(self, state: UserState | None, command: DeskCommand) -> AccountAnswer:
-        """Durable when it returns. Reports and appeals are answered with (the view, whether it is new), everything
-        else of these but NoteAction with StandingChanged."""
+        """Durable when it returns. Reports and appeals are answered with FiledReport and FiledAppeal, everything else
+        of these but NoteAction with StandingChanged."""
         if not isinstance(command, ModerationCommand):
             return await self._others.handle(state, command)
         if state is None or state.status == "deleted":

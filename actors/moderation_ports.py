@@ -16,6 +16,8 @@ from actors.shapes.moderation import (
     DecideAppeal,
     DecideReport,
     FileAppeal,
+    FiledAppeal,
+    FiledReport,
     FileReport,
     Measure,
     MessageSnapshot,
@@ -23,7 +25,6 @@ from actors.shapes.moderation import (
     Place,
     ReportFilter,
     ReportId,
-    ReportView,
     Restore,
     SignOut,
     StandingChanged,
@@ -73,8 +74,8 @@ class ReportStore(Protocol):
         """Oldest first; of one reporter, or about somebody, newest first."""
         ...
 
-    async def file(self, token: WriteToken, reporter: UserId, command: FileReport) -> tuple[ReportView, bool]:
-        """The report, and whether it is a new one: the same again while it is open is the first one."""
+    async def file(self, token: WriteToken, reporter: UserId, command: FileReport) -> FiledReport:
+        """The same again while it is open is the first one. Raises KeyUsedError."""
         ...
 
     async def decide(self, token: WriteToken, command: DecideReport) -> StandingChanged:
@@ -96,7 +97,7 @@ class AppealStore(Protocol):
         """Oldest first; of one user newest first."""
         ...
 
-    async def file(self, token: WriteToken, user: UserId, command: FileAppeal) -> tuple[AppealView, bool]:
+    async def file(self, token: WriteToken, user: UserId, command: FileAppeal) -> FiledAppeal:
         """As ReportStore.file, one per measure while it is open. Raises CONTENT_NOT_FOUND for what is no measure
         against him, and IDEMPOTENCY_CONFLICT when an appeal against it was granted."""
         ...

@@ -20,6 +20,7 @@ from actors.shapes.moderation import (
     AppealView,
     DecideAppeal,
     FileAppeal,
+    FiledAppeal,
     Measure,
     Place,
     ReportId,
@@ -29,6 +30,7 @@ from actors.shapes.moderation import (
 from actors.shapes.times import WallTime, iso
 from storage.account_rows import write
 from storage.audit import Done, is_recorded, record
+from storage.idempotency_keys import claim_key
 from storage.message_rows import iso_or_none, milliseconds
 from storage.pages import AFTER, BEFORE, Conditions, microseconds, page_of
 from storage.postgres import Postgres, Statements
@@ -53,6 +55,7 @@ _INSERT: Final = """
 insert into appeals (id, measure_id, user_id, body, created_at)
 values ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0::float8))
 on conflict do nothing
+returning id::text
 """
 _THE_FIRST: Final = f"select {_COLUMNS} from appeals where measure_id = $1 and status = 'open'"
 _DECIDE: Final = """
@@ -151,21 +154,24 @@ class PostgresAppeals:
         sql = f"select {_COLUMNS} from appeals {where} {order} limit {where.value(limit + 1)}"
         return page_of(await self._postgres.fetch(_AppealRow, sql, *where.values), limit)
 
-    async def file(self, token: WriteToken, user: UserId, command: FileAppeal) -> tuple[AppealView, bool]:
-        async def work(statements: Statements) -> tuple[AppealView, bool]:
+    async def file(self, token: WriteToken, user: UserId, command: FileAppeal) -> FiledAppeal:
+        async def work(statements: Statements) -> FiledAppeal:
+            stored = await statements.fetchrow(_AppealRow, _ONE, command.id)
+            if stored is not None:  # an earlier attempt did commit
+                return FiledAppeal(stored.shown, new=True)
             measure = await statements.fetchrow(_Appealed, _MEASURE, command.measure_id, user, MEASURES)
             if measure is None:
                 raise KithError(ErrorCode.CONTENT_NOT_FOUND, "No such measure against you")
             if measure.granted:
                 raise decided_already("granted")
-            await statements.execute(_INSERT, command.id, command.measure_id, user, command.text, command.at)
-            stored = await statements.fetchrow(_AppealRow, _ONE, command.id)
-            if stored is not None:
-                return stored.shown, True
             first = await statements.fetchrow(_AppealRow, _THE_FIRST, command.measure_id)
-            if first is None:  # decided between the two statements
-                raise KithError(ErrorCode.TRY_AGAIN, outcome="none")
-            return first.shown, False
+            filed = FiledAppeal(opened(user, command) if first is None else first.shown, new=first is None)
+            await claim_key(statements, command.keyed, msgspec.json.encode(filed).decode())
+            values = (command.id, command.measure_id, user, command.text, command.at)
+            if first is None and await statements.fetchval(str, _INSERT, *values) is None:
+                # The same user's other device was faster by a moment, on another node.
+                raise KithError(ErrorCode.TRY_AGAIN, outcome="none", retry_after=0.1)
+            return filed
 
         return await write(self._postgres, token, work)
 
@@ -190,6 +196,13 @@ class PostgresAppeals:
             return changed
 
         return await write(self._postgres, token, work)
+
+
+def opened(user: UserId, command: FileAppeal) -> AppealView:
+    """A new appeal."""
+    return AppealView(
+        command.id, command.measure_id, user, command.text, "open", None, iso(command.at), None, decided_by=None
+    )
 
 
 def ruled(appeal: AppealView, command: DecideAppeal, changed: StandingChanged) -> Done:

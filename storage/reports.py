@@ -15,6 +15,7 @@ from actors.shapes.moderation import (
     ActionDetails,
     AdminReport,
     DecideReport,
+    FiledReport,
     FileReport,
     MessageSnapshot,
     Place,
@@ -29,6 +30,7 @@ from actors.shapes.moderation import (
 from actors.shapes.times import WallTime, iso
 from storage.account_rows import write
 from storage.audit import Done, is_recorded, record
+from storage.idempotency_keys import claim_key
 from storage.message_rows import iso_or_none, milliseconds
 from storage.pages import AFTER, BEFORE, Conditions, microseconds, page_of
 from storage.postgres import Postgres, Statements
@@ -152,20 +154,22 @@ class PostgresReports:
         sql = f"select {_COLUMNS} from reports {where} {order} limit {where.value(limit + 1)}"
         return page_of(await self._postgres.fetch(_ReportRow, sql, *where.values), limit)
 
-    async def file(self, token: WriteToken, reporter: UserId, command: FileReport) -> tuple[ReportView, bool]:
+    async def file(self, token: WriteToken, reporter: UserId, command: FileReport) -> FiledReport:
         snapshot = msgspec.json.encode(command.snapshot).decode()
         subject = (command.id, reporter, command.kind, command.target_id, command.user_id)
         values = (*subject, command.reason, command.text, snapshot, command.at)
 
-        async def work(statements: Statements) -> tuple[ReportView, bool]:
-            await statements.execute(_INSERT, *values)
+        async def work(statements: Statements) -> FiledReport:
             stored = await statements.fetchrow(_ReportRow, _ONE, command.id)
-            if stored is not None:
-                return stored.shown.shown, True
+            if stored is not None:  # an earlier attempt did commit
+                return FiledReport(stored.shown.shown, new=True)
             first = await statements.fetchrow(_ReportRow, _THE_FIRST, reporter, command.kind, command.target_id)
-            if first is None:  # decided between the two statements
-                raise KithError(ErrorCode.TRY_AGAIN, outcome="none")
-            return first.shown.shown, False
+            filed = FiledReport(opened(command) if first is None else first.shown.shown, new=first is None)
+            await claim_key(statements, command.keyed, msgspec.json.encode(filed).decode())
+            if first is None and await statements.fetchval(str, _INSERT, *values) is None:
+                # The same reporter's other device was faster by a moment, on another node.
+                raise KithError(ErrorCode.TRY_AGAIN, outcome="none", retry_after=0.1)
+            return filed
 
         return await write(self._postgres, token, work)
 
@@ -197,6 +201,12 @@ class PostgresReports:
         if command.decision != "suspend_user" or report.user_id is None:
             return StandingChanged()
         return await self._standings.found_again(statements, report.user_id, command.by)
+
+
+def opened(command: FileReport) -> ReportView:
+    """A new report as its reporter sees it."""
+    subject = (command.id, command.kind, command.target_id, command.reason, command.text)
+    return ReportView(*subject, "open", iso(command.at), None)
 
 
 def decided(report: AdminReport, command: DecideReport, details: ActionDetails) -> Done:

@@ -5,6 +5,7 @@ from typing import Literal, NewType
 from msgspec import UNSET, Struct, UnsetType
 
 from actors.shapes.conversations import ConversationType, PrivacyMode
+from actors.shapes.idempotency import Keyed
 from actors.shapes.ids import ConversationId, LoginId, MessageId, UserId
 from actors.shapes.times import WallTime
 
@@ -103,6 +104,7 @@ class FileReport(Struct, frozen=True):
     text: str | None
     snapshot: "Snapshot"
     at: WallTime
+    keyed: Keyed | None = None
 
 
 class DecideReport(Struct, frozen=True):
@@ -122,6 +124,7 @@ class FileAppeal(Struct, frozen=True):
     measure_id: ActionId
     text: str
     at: WallTime
+    keyed: Keyed | None = None
 
 
 class DecideAppeal(Struct, frozen=True):
@@ -202,6 +205,13 @@ class ReportView(Struct, frozen=True):
     decided_at: str | None
 
 
+class FiledReport(Struct, frozen=True):
+    """The answer to FileReport: the report, and whether it is a new one."""
+
+    report: ReportView
+    new: bool
+
+
 class AdminReport(Struct, frozen=True):
     """A report as an admin sees it."""
 
@@ -270,6 +280,13 @@ class AppealView(Struct, frozen=True):
     created_at: str
     decided_at: str | None
     decided_by: UserId | UnsetType | None = UNSET
+
+
+class FiledAppeal(Struct, frozen=True):
+    """The answer to FileAppeal, likewise."""
+
+    appeal: AppealView
+    new: bool
 
 
 class AppealFilter(Struct, frozen=True):

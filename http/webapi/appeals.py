@@ -2,15 +2,16 @@
 
 from typing import Final
 
-import msgspec
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from actors.appeal_tokens import AppealTokens
 from actors.limiter import Limit
 from actors.rules.moderation import check_reason
 from actors.rules.payloads import id_of
 from actors.shapes.errors import ErrorCode, KithError
-from actors.shapes.ids import UserId
+from actors.shapes.idempotency import Keyed
+from actors.shapes.ids import LoginId
 from actors.shapes.moderation import (
     APPEAL_TEXT_LIMIT,
     ActionId,
@@ -18,11 +19,14 @@ from actors.shapes.moderation import (
     AppealId,
     AppealView,
     FileAppeal,
+    FiledAppeal,
     Measure,
 )
+from actors.tokens import Claims
 from webapi.answers import Answer
 from webapi.auth import bearer
 from webapi.call import Call
+from webapi.idempotency import once
 from webapi.paging import CURSOR, LIMIT, Page, limit_of, place_cursor, place_of
 from webapi.routing import Access, Route
 
@@ -43,19 +47,24 @@ async def file_appeal(call: Call) -> Answer:
     services = call.services
     if body.appeal_token is not None:
         right = AppealTokens(services.seals).open(body.appeal_token, call.now)
-        user, measure = right.user_id, right.measure_id
+        # For this call he is who the token says; it is a login's only in that.
+        call.claims = Claims(right.user_id, LoginId(right.measure_id), call.now, right.expires_at)
     else:
-        user = _signed_in(call)
-        measure = None
-    call.verdict = services.limiter.take(Limit.REPORTS, user, call.limits)
-    call.verdict.check()
+        right = None
+        call.claims = _claims(call)
+    call.pay_by_user(Limit.REPORTS)
     text = check_reason(body.text, "text", APPEAL_TEXT_LIMIT)
-    if measure is None:
-        measure = await _measure(call, user, body)
+    measure = await _measure(call, body) if right is None else right.measure_id
     command = FileAppeal(AppealId(services.new_id()), measure, text, call.now)
-    filed: tuple[AppealView, bool] = await services.users.ask(user, command, services.options.ask_timeout)
-    view, new = filed
-    return Answer(_own(view), 201 if new else 200)
+
+    async def do(keyed: Keyed | None) -> FiledAppeal:
+        asked = replace(command, keyed=keyed)
+        filed: FiledAppeal = await services.users.ask(call.me, asked, services.options.ask_timeout)
+        return filed
+
+    # Another login gives another token for the same right.
+    filed = await once(call, FiledAppeal, do, unread=("appeal_token",))
+    return filed.answer(_own(filed.value.appeal), 201 if filed.value.new else 200)
 
 
 async def list_appeals(call: Call) -> Answer:
@@ -70,17 +79,17 @@ async def list_measures(call: Call) -> Answer:
     return Answer(Page[Measure](await call.services.moderation.appeals.measures(call.me), None))
 
 
-def _signed_in(call: Call) -> UserId:
+def _claims(call: Call) -> Claims:
     claims = call.services.tokens.verify(bearer(call), call.now)
     if claims.login_id in call.services.revocations:
         raise KithError(ErrorCode.INVALID_TOKEN)
-    return claims.user_id
+    return claims
 
 
-async def _measure(call: Call, user: UserId, body: NewAppeal) -> ActionId:
+async def _measure(call: Call, body: NewAppeal) -> ActionId:
     report = None if body.report_id is None else id_of(body.report_id, "report_id")
     named = None if body.measure_id is None else id_of(body.measure_id, "measure_id")
-    for measure in await call.services.moderation.appeals.measures(user):
+    for measure in await call.services.moderation.appeals.measures(call.me):
         if report in (None, measure.report_id) and named in (None, measure.id):
             return measure.id
     raise KithError(ErrorCode.CONTENT_NOT_FOUND, "No such measure against you")
@@ -88,7 +97,7 @@ async def _measure(call: Call, user: UserId, body: NewAppeal) -> ActionId:
 
 def _own(appeal: AppealView) -> AppealView:
     """Who decided is not the appellant's to know."""
-    return msgspec.structs.replace(appeal, decided_by=UNSET)
+    return replace(appeal, decided_by=UNSET)
 
 
 _C = ErrorCode

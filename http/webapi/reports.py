@@ -3,16 +3,19 @@
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from actors.limiter import Limit
 from actors.rules.moderation import check_reason
 from actors.rules.payloads import id_of
 from actors.shapes.conversations import OpenConversation, OpenedConversation
 from actors.shapes.errors import ErrorCode, KithError, invalid
+from actors.shapes.idempotency import Keyed
 from actors.shapes.ids import ConversationId, MessageId, UserId
 from actors.shapes.moderation import (
     REPORT_TEXT_LIMIT,
     ConversationSnapshot,
+    FiledReport,
     FileReport,
     QuotedMessage,
     ReportFilter,
@@ -25,6 +28,7 @@ from actors.shapes.moderation import (
 )
 from webapi.answers import Answer
 from webapi.call import Call
+from webapi.idempotency import once
 from webapi.paging import CURSOR, LIMIT, Page, limit_of, place_cursor, place_of
 from webapi.routing import Route
 
@@ -55,9 +59,14 @@ async def file_report(call: Call) -> Answer:
             raise KithError(ErrorCode.NOT_IMPLEMENTED)
     id = ReportId(call.services.new_id())
     command = FileReport(id, body.kind, target, about, body.reason, text, snapshot, call.now)
-    filed: tuple[ReportView, bool] = await call.services.users.ask(call.me, command, call.services.options.ask_timeout)
-    view, new = filed
-    return Answer(view, 201 if new else 200)
+
+    async def do(keyed: Keyed | None) -> FiledReport:
+        options = call.services.options
+        filed: FiledReport = await call.services.users.ask(call.me, replace(command, keyed=keyed), options.ask_timeout)
+        return filed
+
+    filed = await once(call, FiledReport, do)
+    return filed.answer(filed.value.report, 201 if filed.value.new else 200)
 
 
 async def list_reports(call: Call) -> Answer:

@@ -6,6 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from actors.ports import Beside, BirthUnit, ConversationUnit, ProfileUnit, Unit
+from storage.journal.audit_rider import AuditRider
 from storage.journal.birth_part import BirthPart
 from storage.journal.conversation_part import ConversationPart
 from storage.journal.deletion_rider import DeletionRider
@@ -23,7 +24,7 @@ PARTS: Final[dict[type[Unit], Part]] = {
     ProfileUnit: ProfilePart(),
 }
 # In the order of the statement, behind all parts; appended to for the same reason.
-RIDERS: Final[Sequence[Rider]] = (DeletionRider(), KeyRider())
+RIDERS: Final[Sequence[Rider]] = (DeletionRider(), KeyRider(), AuditRider())
 
 _MOVED: Final = """,
 moved as materialized (

@@ -2,7 +2,7 @@
 
 import outcome
 import trio
-from msgspec import UNSET
+from msgspec import UNSET, convert
 
 from actors.ports import (
     BirthUnit,
@@ -20,6 +20,8 @@ from actors.ports import (
 )
 from actors.rules.accounts import username_key
 from actors.shapes.messages import DeletedMessage
+from actors.shapes.moderation import ActionDetails, AdminAction
+from actors.shapes.times import iso
 from storage.journal.journal import StaleTokenError
 from storage.journal.waiting import closed_error, full_error
 from storage.memory.tables import ConversationTable, FlushRow, MembershipRow, MemoryTables
@@ -158,6 +160,10 @@ def _store_beside(tables: MemoryTables, unit: Unit) -> None:
             tables.conversations[row.conversation_id].deleted[row.id] = row
         for key in unit.beside.keys:
             tables.keys[key.keyed.owner, key.keyed.key] = key
+        for audit in unit.beside.audits:
+            fields = {name: getattr(audit, name) for name in audit.__struct_fields__}
+            fields |= {"at": iso(audit.at), "actor": "admin", "details": ActionDetails()}
+            tables.actions.append((audit.at, convert(fields, AdminAction)))
 
 
 def _store_birth(tables: MemoryTables, unit: BirthUnit) -> Receipt:

@@ -1,6 +1,7 @@
 """Reports and appeals in memory, and all stores of moderation on the same rows: the twin of storage/moderation.py."""
 
 from msgspec import UNSET, Struct
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from actors.moderation_ports import Moderation
@@ -21,18 +22,20 @@ from actors.shapes.moderation import (
     DecideAppeal,
     DecideReport,
     FileAppeal,
+    FiledAppeal,
+    FiledReport,
     FileReport,
     Measure,
     MessageSnapshot,
     Place,
     ReportFilter,
     ReportId,
-    ReportView,
     StandingChanged,
     Suspend,
 )
 from actors.shapes.times import WallTime, iso
-from storage.appeals import ruled
+from storage.appeals import opened, ruled
+from storage.memory.idempotency_keys import check_key, keep_key
 from storage.memory.standing import MemoryAudit, MemoryPeople, MemoryStanding, check_token, page_of, place_of
 from storage.memory.tables import MemoryTables
 from storage.message_rows import iso_or_none
@@ -77,14 +80,20 @@ class MemoryReports:
         ]
         return page_of(rows, after, limit, newest=wanted.reporter is not None or wanted.about is not None)
 
-    async def file(self, token: WriteToken, reporter: UserId, command: FileReport) -> tuple[ReportView, bool]:
+    async def file(self, token: WriteToken, reporter: UserId, command: FileReport) -> FiledReport:
         check_token(token)
+        check_key(self._tables, command.keyed)
+        filed = self._filed(reporter, command)
+        keep_key(self._tables, command.keyed, encode(filed).decode())
+        return filed
+
+    def _filed(self, reporter: UserId, command: FileReport) -> FiledReport:
         if command.id in self._reports:
-            return self._reports[command.id][1].shown, True
+            return FiledReport(self._reports[command.id][1].shown, new=True)
         for _, known in self._reports.values():
             same = (known.reporter_id, known.kind, known.target_id) == (reporter, command.kind, command.target_id)
             if same and known.status == "open":
-                return known.shown, False
+                return FiledReport(known.shown, new=False)
         report = AdminReport(
             id=command.id,
             kind=command.kind,
@@ -101,7 +110,7 @@ class MemoryReports:
             created_at=iso(command.at),
         )
         self._keep(command.at, report)
-        return report.shown, True
+        return FiledReport(report.shown, new=True)
 
     async def decide(self, token: WriteToken, command: DecideReport) -> StandingChanged:
         check_token(token)
@@ -177,10 +186,16 @@ class MemoryAppeals:
         ]
         return page_of(rows, after, limit, newest=wanted.user is not None)
 
-    async def file(self, token: WriteToken, user: UserId, command: FileAppeal) -> tuple[AppealView, bool]:
+    async def file(self, token: WriteToken, user: UserId, command: FileAppeal) -> FiledAppeal:
         check_token(token)
+        check_key(self._tables, command.keyed)
+        filed = await self._filed(user, command)
+        keep_key(self._tables, command.keyed, encode(filed).decode())
+        return filed
+
+    async def _filed(self, user: UserId, command: FileAppeal) -> FiledAppeal:
         if command.id in self._appeals:
-            return self._appeals[command.id][1], True
+            return FiledAppeal(self._appeals[command.id][1], new=True)
         against = [measure for measure in await self.measures(user) if measure.id == command.measure_id]
         if not against:
             raise KithError(ErrorCode.CONTENT_NOT_FOUND, "No such measure against you")
@@ -188,12 +203,10 @@ class MemoryAppeals:
             raise decided_already("granted")
         for _, known in self._appeals.values():
             if known.measure_id == command.measure_id and known.status == "open":
-                return known, False
-        appeal = AppealView(
-            command.id, command.measure_id, user, command.text, "open", None, iso(command.at), None, None
-        )
+                return FiledAppeal(known, new=False)
+        appeal = opened(user, command)
         self._appeals[command.id] = (command.at, appeal)
-        return appeal, True
+        return FiledAppeal(appeal, new=True)
 
     async def decide(self, token: WriteToken, command: DecideAppeal) -> StandingChanged:
         check_token(token)

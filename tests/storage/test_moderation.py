@@ -10,9 +10,11 @@ import trio
 from msgspec import Struct
 
 from actors.moderation_ports import Moderation
-from actors.ports import AccountStore
+from actors.ports import AccountStore, Beside, Committed, ConversationUnit, Fenced
+from actors.shapes.audit import AuditRow
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, MessageId, UserId
+from actors.shapes.messages import DeletedMessage
 from actors.shapes.moderation import (
     Act,
     ActionFilter,
@@ -22,6 +24,7 @@ from actors.shapes.moderation import (
     DecideAppeal,
     DecideReport,
     FileAppeal,
+    FiledReport,
     FileReport,
     NoteAction,
     Place,
@@ -125,6 +128,11 @@ async def code_of(work: Awaitable[object]) -> ErrorCode:
     return refused.value.code
 
 
+async def filed(work: Awaitable[Any]) -> tuple[Any, bool]:
+    answer = await work
+    return (answer.report if isinstance(answer, FiledReport) else answer.appeal), answer.new
+
+
 def login_of(clock: HandClock) -> NewLogin:
     id = LoginId(str(uuid.uuid4()))
     return NewLogin(id, id.encode(), None, None, clock.now(), WallTime(clock.now() + 30 * DAY))
@@ -135,9 +143,9 @@ def login_of(clock: HandClock) -> NewLogin:
 
 async def test_a_suspension_ends_every_login_and_lets_none_be_opened(office: Office) -> None:
     anna, standing = await office.user("anna"), office.stores.standing
+    [first] = [login.id for login in await office.accounts.logins(anna)]
     another = login_of(office.clock)
     await office.accounts.open_login(TOKEN, anna, another)
-    first = (await office.accounts.logins(anna))[-1].id
     command = Suspend(office.act(), "threats", WallTime(office.clock.now() + DAY))
     changed = await standing.suspend(TOKEN, anna, command)
     assert (set(changed.ended), changed.status, changed.rev) == ({first, another.id}, "suspended", 2)
@@ -246,7 +254,7 @@ async def test_an_ended_actor_writes_nothing(office: Office) -> None:
 async def test_a_report_is_kept_as_it_was(office: Office) -> None:
     anna, ben, reports = await office.user("anna"), await office.user("ben"), office.stores.reports
     command = office.report(ben)
-    view, new = await reports.file(TOKEN, anna, command)
+    view, new = await filed(reports.file(TOKEN, anna, command))
     assert new
     assert (view.id, view.kind, view.target_id, view.status, view.text) == (command.id, "user", ben, "open", "look")
     stored = await reports.report(command.id)
@@ -257,18 +265,18 @@ async def test_a_report_is_kept_as_it_was(office: Office) -> None:
 
 async def test_the_same_report_again_is_the_first_one_while_it_is_open(office: Office) -> None:
     anna, ben, reports = await office.user("anna"), await office.user("ben"), office.stores.reports
-    first, _ = await reports.file(TOKEN, anna, office.report(ben))
-    assert await reports.file(TOKEN, anna, office.report(ben, reason="abuse")) == (first, False)
-    assert (await reports.file(TOKEN, ben, office.report(ben)))[1], "somebody else's is another one"
+    first, _ = await filed(reports.file(TOKEN, anna, office.report(ben)))
+    assert await filed(reports.file(TOKEN, anna, office.report(ben, reason="abuse"))) == (first, False)
+    assert (await filed(reports.file(TOKEN, ben, office.report(ben))))[1], "somebody else's is another one"
     await reports.decide(TOKEN, DecideReport(office.act(), first.id, "dismiss", "nothing there"))
-    again, new = await reports.file(TOKEN, anna, office.report(ben))
+    again, new = await filed(reports.file(TOKEN, anna, office.report(ben)))
     assert new
     assert again.id != first.id
 
 
 async def test_a_decision_does_what_it_says_once(office: Office) -> None:
     anna, ben, reports = await office.user("anna"), await office.user("ben"), office.stores.reports
-    view, _ = await reports.file(TOKEN, anna, office.report(ben))
+    view, _ = await filed(reports.file(TOKEN, anna, office.report(ben)))
     command = DecideReport(office.act(), view.id, "suspend_user", "three times now", WallTime(office.clock.now() + DAY))
     changed = await reports.decide(TOKEN, command)
     assert (changed.status, len(changed.ended)) == ("suspended", 1)
@@ -297,7 +305,7 @@ async def test_each_decision_has_its_action(office: Office) -> None:
     }
     for decision, (status, name, kind) in cases.items():
         target = {"kind": "message", "target_id": message} if decision == "remove_content" else {}
-        view, _ = await reports.file(TOKEN, anna, office.report(ben, **target))
+        view, _ = await filed(reports.file(TOKEN, anna, office.report(ben, **target)))
         await reports.decide(TOKEN, DecideReport(office.act(), view.id, decision, "a note"))  # type: ignore[arg-type]
         stored = await reports.report(view.id)
         assert stored is not None
@@ -309,8 +317,8 @@ async def test_each_decision_has_its_action(office: Office) -> None:
 
 async def test_a_decision_that_does_not_fit_changes_nothing(office: Office) -> None:
     anna, ben, reports = await office.user("anna"), await office.user("ben"), office.stores.reports
-    of_a_user, _ = await reports.file(TOKEN, anna, office.report(ben))
-    of_a_group, _ = await reports.file(TOKEN, anna, office.report(ben, kind="conversation", user_id=None))
+    of_a_user, _ = await filed(reports.file(TOKEN, anna, office.report(ben)))
+    of_a_group, _ = await filed(reports.file(TOKEN, anna, office.report(ben, kind="conversation", user_id=None)))
     for id, decision in ((of_a_user.id, "remove_content"), (of_a_group.id, "warn"), (of_a_group.id, "suspend_user")):
         command = DecideReport(office.act(), id, decision, "x")  # type: ignore[arg-type]
         assert await code_of(reports.decide(TOKEN, command)) is ErrorCode.INVALID_PAYLOAD
@@ -326,7 +334,7 @@ async def test_a_decision_that_does_not_fit_changes_nothing(office: Office) -> N
 async def test_two_admins_decide_at_once_and_one_wins(office: Office) -> None:
     anna, ben, reports = await office.user("anna"), await office.user("ben"), office.stores.reports
     for _ in range(5):
-        view, _ = await reports.file(TOKEN, anna, office.report(ben))
+        view, _ = await filed(reports.file(TOKEN, anna, office.report(ben)))
         outcomes: list[str] = []
 
         async def decide(command: DecideReport, outcomes: list[str] = outcomes) -> None:
@@ -348,10 +356,11 @@ async def test_two_admins_decide_at_once_and_one_wins(office: Office) -> None:
 
 async def test_reports_are_listed_by_what_is_asked(office: Office) -> None:
     anna, ben, reports = await office.user("anna"), await office.user("ben"), office.stores.reports
-    first, _ = await reports.file(TOKEN, anna, office.report(ben))
-    second, _ = await reports.file(TOKEN, ben, office.report(anna, kind="conversation", target_id=str(uuid.uuid4())))
+    first, _ = await filed(reports.file(TOKEN, anna, office.report(ben)))
+    about_a_talk = office.report(anna, kind="conversation", target_id=str(uuid.uuid4()))
+    second, _ = await filed(reports.file(TOKEN, ben, about_a_talk))
     await reports.decide(TOKEN, DecideReport(office.act(), first.id, "dismiss", "x"))
-    third, _ = await reports.file(TOKEN, anna, office.report(ben))
+    third, _ = await filed(reports.file(TOKEN, anna, office.report(ben)))
 
     async def ids(wanted: ReportFilter) -> list[str]:
         return [report.id for report in (await reports.reports(wanted, None, 10))[0]]
@@ -395,9 +404,9 @@ async def test_a_granted_appeal_ends_the_suspension(office: Office) -> None:
     assert (measure.id, measure.action, measure.reason, measure.appeal) == (
         suspend.by.id, "suspend_user", "threats", None,
     )  # fmt: skip
-    appeal, new = await stores.appeals.file(TOKEN, anna, office.appeal(measure.id))
+    appeal, new = await filed(stores.appeals.file(TOKEN, anna, office.appeal(measure.id)))
     assert new
-    assert await stores.appeals.file(TOKEN, anna, office.appeal(measure.id, "again")) == (appeal, False)
+    assert await filed(stores.appeals.file(TOKEN, anna, office.appeal(measure.id, "again"))) == (appeal, False)
     assert [m.appeal for m in await stores.appeals.measures(anna)] == ["open"]
     changed = await stores.appeals.decide(TOKEN, DecideAppeal(office.act(), appeal.id, "grant", "you were not"))
     assert changed.status == "active"
@@ -415,11 +424,11 @@ async def test_an_upheld_appeal_changes_nothing_and_another_may_follow(office: O
     anna, stores = await office.user("anna"), office.stores
     suspend = Suspend(office.act(), "threats")
     await stores.standing.suspend(TOKEN, anna, suspend)
-    appeal, _ = await stores.appeals.file(TOKEN, anna, office.appeal(suspend.by.id))
+    appeal, _ = await filed(stores.appeals.file(TOKEN, anna, office.appeal(suspend.by.id)))
     changed = await stores.appeals.decide(TOKEN, DecideAppeal(office.act(), appeal.id, "uphold", "you were"))
     assert changed.status is None
     assert await stores.standing.suspension_of(anna) is not None
-    second, new = await stores.appeals.file(TOKEN, anna, office.appeal(suspend.by.id))
+    second, new = await filed(stores.appeals.file(TOKEN, anna, office.appeal(suspend.by.id)))
     assert new
     mine = AppealFilter(status=None, user=anna)
     assert [a.id for a in (await stores.appeals.appeals(mine, None, 10))[0]] == [second.id, appeal.id]
@@ -430,7 +439,7 @@ async def test_an_appeal_against_an_old_measure_does_not_end_the_new_one(office:
     anna, stores = await office.user("anna"), office.stores
     first, second = Suspend(office.act(), "a day"), Suspend(office.act(), "for good")
     await stores.standing.suspend(TOKEN, anna, first)
-    appeal, _ = await stores.appeals.file(TOKEN, anna, office.appeal(first.by.id))
+    appeal, _ = await filed(stores.appeals.file(TOKEN, anna, office.appeal(first.by.id)))
     await stores.standing.suspend(TOKEN, anna, second)
     changed = await stores.appeals.decide(TOKEN, DecideAppeal(office.act(), appeal.id, "grant", "right"))
     assert changed.status is None
@@ -528,11 +537,47 @@ async def test_pages_of_people_are_full_and_lose_nobody(office: Office) -> None:
 async def test_figures_of_a_user(office: Office) -> None:
     talk = await begin_dialogue(office.world)
     await office.world.block(talk.b, talk.a)
-    await office.stores.reports.file(TOKEN, talk.b, office.report(talk.a))
+    await filed(office.stores.reports.file(TOKEN, talk.b, office.report(talk.a)))
     counts = await office.stores.people.counts(talk.a)
     assert (counts.conversations, counts.blocked_by, counts.reports_about, counts.reports_open) == (1, 1, 1, 1)
     assert (counts.sessions, counts.reports_filed) == (0, 0)
     assert (await office.stores.people.counts(talk.b)).reports_filed == 1
+
+
+# -- written with a flush -----------------------------------------------------------------------------------------
+
+
+async def test_an_audit_row_is_written_with_its_effect_or_not_at_all(office: Office) -> None:
+    talk = await begin_dialogue(office.world)
+    await talk.say("rude", sender=talk.b)
+    seen = await _only_message(office.world, talk)
+    by = office.act()
+    row = AuditRow(
+        id=by.id,
+        at=by.at,
+        admin_id=ADMIN,
+        action="delete_message",
+        target_kind="message",
+        target_id=seen,
+        user_id=talk.b,
+        reason="it was rude",
+        request_id="req_1",
+        address="192.0.2.1",
+    )
+    wiped = DeletedMessage(seen, talk.id, 1, talk.rev + 1, talk.rev, ADMIN, by.at)
+    beside = Beside(deleted=[wiped], audits=[row])
+    lost = ConversationUnit(talk.id, talk.rev + 7, talk.rev + 8, talk.seq, [], beside)
+    assert isinstance(await office.world.journal.append(TOKEN, lost), Fenced)
+    assert await office.log_of(talk.b) == []
+    unit = ConversationUnit(talk.id, talk.rev, talk.rev + 1, talk.seq, [], beside)
+    assert isinstance(await office.world.journal.append(TOKEN, unit), Committed)
+    [action], _ = await office.stores.audit.actions(ActionFilter(), None, 10)
+    assert (action.id, action.actor, action.admin_id, action.action) == (by.id, "admin", ADMIN, "delete_message")
+    assert (action.target_kind, action.target_id, action.user_id) == ("message", seen, talk.b)
+    assert (action.reason, action.request_id, action.address) == ("it was rude", "req_1", "192.0.2.1")
+    assert action.at == iso(by.at)
+    [measure] = await office.stores.appeals.measures(talk.b)
+    assert measure.id == by.id, "he may appeal against it"
 
 
 # -- what only PostgreSQL can show --------------------------------------------------------------------------------
@@ -579,14 +624,14 @@ async def test_a_lost_answer_to_commit_changes_nothing_twice(postgres: Postgres,
     assert (changed.ended, changed.status, changed.rev) == ((command.login.id,), "suspended", 2)
     network.lose = 1
     appeal = FileAppeal(AppealId(str(uuid.uuid4())), suspend.by.id, "no", clock.now())
-    assert (await stores.appeals.file(TOKEN, anna, appeal))[1]
+    assert (await filed(stores.appeals.file(TOKEN, anna, appeal)))[1]
     network.lose = 1
     granted = await stores.appeals.decide(TOKEN, DecideAppeal(act(), appeal.id, "grant", "yes"))
     assert (granted.status, granted.rev) == ("active", 3)
     network.lose = 1
     seen = Snapshot(user=UserSnapshot(anna, "anna", None, None, None))
     report = FileReport(ReportId(str(uuid.uuid4())), "user", anna, anna, "spam", None, seen, clock.now())
-    assert (await stores.reports.file(TOKEN, anna, report))[1]
+    assert (await filed(stores.reports.file(TOKEN, anna, report)))[1]
     network.lose = 1
     decided = await stores.reports.decide(TOKEN, DecideReport(act(), report.id, "suspend_user", "x"))
     assert (decided.status, decided.rev) == ("suspended", 4)
