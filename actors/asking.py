@@ -63,6 +63,6 @@ class Question:
 
 def _one_of_its_own(error: KithError) -> KithError:
     """An actor refuses a whole batch with one error; raised in many tasks it would gather all their tracebacks."""
-    return KithError(
-        error.code, error.message, details=error.details, retry_after=error.retry_after, outcome=error.outcome
-    )
+    own = type(error).__new__(type(error), *error.args)
+    own.__dict__.update(error.__dict__)  # of its kind, too: whoever asked may wait for that one
+    return own
