@@ -24,6 +24,7 @@ class Gate(Struct, frozen=True):
     limiter: Limiter
     commands: Family[Counter]
     errors: Family[Counter]
+    translations: Family[Counter]
     epoch: str
     heartbeat: Seconds
     socket_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from actors.envelopes import Ref
 from actors.limiter import Limit
@@ -27,6 +28,7 @@ from actors.shapes.payloads import (
     RangePayload,
     SendPayload,
 )
+from realtime import later
 
 if TYPE_CHECKING:
     from realtime.session import Session
@@ -148,5 +150,41 @@ _ROWS: Final[tuple[Command[Any], ...]] = (
     Command("conversation.open", OpenPayload, _open),
 )
 COMMANDS: Final[dict[str, Command[Any]]] = {row.type: row for row in _ROWS}
-ALIASES: Final = {"message.range": "conversation.range", "send": "message.send"}
-COMMANDS.update({alias: COMMANDS[type] for alias, type in ALIASES.items()})
+# Names that mean the same, in every dialect. `receive` is what a client of 004 says when a message has reached it.
+ALIASES: Final = {
+    "message.range": "conversation.range",
+    "send": "message.send",
+    "receive": "receipt.delivered",
+    "online_status": "presence.set",
+    "add_reaction": "reaction.add",
+    "remove_reaction": "reaction.remove",
+}
+COMMANDS.update({alias: COMMANDS[type] for alias, type in ALIASES.items() if type in COMMANDS})
+# One name for two commands: the payload decides between them.
+TYPING: Final = "typing"
+
+
+class _Typing(msgspec.Struct):
+    """As it has been called: whether somebody types or has stopped. Saying nothing of it is to type."""
+
+    active: bool | UnsetType = UNSET
+    is_typing: bool | UnsetType = UNSET
+    typing: bool | UnsetType = UNSET
+
+
+_decode_typing: Final = msgspec.json.Decoder(_Typing).decode
+
+
+def meant(head: Head) -> str:
+    """The command of ours that a name stands for; the name itself when it stands for none."""
+    if head.type != TYPING:
+        return ALIASES.get(head.type, head.type)
+    said = _decode_typing(head.payload)
+    return "typing.stop" if False in (said.active, said.is_typing, said.typing) else "typing.start"
+
+
+def absent(type: str) -> KithError:
+    """Why a command is not done of which there is no row."""
+    if type in later.COMMANDS:
+        return KithError(ErrorCode.NOT_IMPLEMENTED, details={"type": type})
+    return KithError(ErrorCode.UNKNOWN_TYPE, details={"type": type[:100]})

@@ -48,7 +48,8 @@ class Link(Protocol):
         """Queue a frame; it leaves with everything else of this tick in one system call. Ignored once closing."""
 
     def close(self, code: int, reason: str = "", before: Frame | None = None) -> None:
-        """Send what is queued and `before`, then the close frame, then end the socket; all within a bounded time."""
+        """Send what is queued and `before` (in `Admitted.words`), then the close frame, then end the socket; all within
+        a bounded time."""
 
     def authenticated(self) -> None:
         """The session knows who this is: the hello deadline and the cap on unauthenticated connections end here."""
@@ -89,6 +90,9 @@ class Admitted(msgspec.Struct, frozen=True):
     subprotocol: str | None = None
     # True: the upgrade carried a valid credential, so `idle_hello` takes the place of the hello deadline.
     authenticated: bool = False
+    # For the last words of a connection, which are the transport's own (`lagging`, `going_away`) or go with a close().
+    # None: they are said as they are.
+    words: Callable[[Frame], Frame] | None = None
 
 
 class Refused(msgspec.Struct, frozen=True):

@@ -34,9 +34,11 @@ from actors.shapes.messages import (
     RevMoved,
 )
 from actors.shapes.payloads import HelloPayload, HistoryPayload, RangePayload, SendPayload
+from realtime import later
 from realtime.departure import GoingAway
+from realtime.dialects import MESSAGING, NOVA
 from realtime.field_names import Shapes, say
-from realtime.inbound import ALIASES, COMMANDS
+from realtime.inbound import ALIASES, COMMANDS, TYPING
 from realtime.session import CaughtUpPayload, ConnectedPayload
 from realtime.wire.close import CloseCode
 
@@ -120,6 +122,9 @@ def tables() -> dict[str, str]:
         "answers": _answers(),
         "shapes": _shapes(),
         "events": _events(),
+        "dialects": _dialects(),
+        "other names": _other_names(),
+        "later commands": _later_commands(),
         "close codes": _close_codes(),
         "errors": _errors(),
     }
@@ -167,6 +172,26 @@ def _events() -> str:
         )
         rows.append((f"`{type}`", to, carried if payload not in SHAPES else f"the **{carried}**"))
     return _table(("event", "who receives it", "payload"), rows)
+
+
+def _dialects() -> str:
+    """Every name there is or will be: a dialect is settled before its events are."""
+    now = [(type, "") for type in ("ok", "error", *EVENTS)]
+    rows = [
+        (f"`{type}`", f"`{MESSAGING.event(type)}`", f"`{NOVA.event(type)}`", comes)
+        for type, comes in (*now, *((type, "later") for type in later.EVENTS))
+    ]
+    return _table(("kith", "messaging.v1", "notifications (nova)", ""), rows)
+
+
+def _other_names() -> str:
+    rows = [(f"`{alias}`", f"`{type}`") for alias, type in ALIASES.items()]
+    stop = "`typing.stop` when `active`, `is_typing` or `typing` is false, else `typing.start`"
+    return _table(("a client may say", "and means"), [*rows, (f"`{TYPING}`", stop)])
+
+
+def _later_commands() -> str:
+    return ", ".join(f"`{type}`" for type in sorted(later.COMMANDS)) + "\n"
 
 
 def _close_codes() -> str:

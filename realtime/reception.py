@@ -9,11 +9,11 @@ from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.times import iso
 from actors.tickets import Ticket
 from actors.tokens import Claims
+from realtime.dialects import OTHERS, agreed
 from realtime.gate import Gate
-from realtime.link import Admitted, Link, Refused, UpgradeRequest
+from realtime.interpreter import InterpretedLink, InterpretedPeer, Words
+from realtime.link import Admitted, Link, Peer, Refused, UpgradeRequest
 from realtime.session import Session
-
-SUBPROTOCOL = "kith.v1"
 
 
 class FrontDoor:
@@ -25,6 +25,7 @@ class FrontDoor:
     def __init__(self, gate: Gate, new_request_id: Callable[[], str]) -> None:
         self._gate = gate
         self._new_request_id = new_request_id
+        self._words = {dialect.name: Words(dialect, gate.translations.of(dialect.name)) for dialect in OTHERS}
 
     def upgrade(self, request: UpgradeRequest) -> Admitted | Refused:
         claims: Claims | None = None
@@ -39,11 +40,16 @@ class FrontDoor:
             return self._refused(error)
         gate = self._gate
 
-        def seat(link: Link) -> Session:
-            return Session(gate, link, claims, None if ticket is None else ticket.id)
+        dialect, subprotocol = agreed(request.path, request.subprotocols)
+        words = None if dialect is None else self._words[dialect.name]
 
-        subprotocol = SUBPROTOCOL if SUBPROTOCOL in request.subprotocols else None
-        return Admitted(seat, subprotocol, authenticated=claims is not None)
+        def seat(link: Link) -> Peer:
+            ticket_id = None if ticket is None else ticket.id
+            if words is None:
+                return Session(gate, link, claims, ticket_id)
+            return InterpretedPeer(Session(gate, InterpretedLink(link, words), claims, ticket_id), words.dialect)
+
+        return Admitted(seat, subprotocol, authenticated=claims is not None, words=words)
 
     def _claims(self, header: bytes) -> Claims:
         scheme, _, token = header.decode("latin-1").strip().partition(" ")

@@ -34,7 +34,7 @@ from actors.shapes.times import iso
 from actors.shapes.users import Connect, Connected, Disconnect, Ending, Limits, TicketId
 from actors.tokens import Claims
 from realtime.gate import Gate
-from realtime.inbound import COMMANDS, MALFORMED, decode_head, decode_loosely
+from realtime.inbound import COMMANDS, MALFORMED, absent, decode_head, decode_loosely, meant
 from realtime.link import Link, LostReason
 from realtime.wire.close import CloseCode
 
@@ -255,11 +255,11 @@ class Session:
             self.reply_error(ref_of(payload), wrong(problem))
             return
         try:
-            command = COMMANDS.get(head.type)
+            command = COMMANDS.get(head.type) or COMMANDS.get(meant(head))
             if command is None:
                 # Refusing costs as much as a read, so it is paid like one: nobody keeps a core busy with nonsense.
                 self.gate.limiter.take(Limit.REQUESTS, self.user_id, self.limits).check()
-                raise KithError(ErrorCode.UNKNOWN_TYPE, details={"type": head.type[:100]})
+                raise absent(meant(head))
             command.run(self, head)
         except MALFORMED as problem:
             self.reply_error(head.ref, wrong(problem, "payload"))

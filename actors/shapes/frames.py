@@ -24,7 +24,7 @@ class Frame:
     the edge.
     """
 
-    __slots__ = ("born", "frame_class", "key", "payload", "wire")
+    __slots__ = ("born", "frame_class", "key", "others", "payload", "wire")
 
     def __init__(
         self, payload: bytes, frame_class: FrameClass = DURABLE, key: str | None = None, born: float = 0.0
@@ -37,3 +37,5 @@ class Frame:
         self.born = born
         # Header and payload, put together by the first socket that sends it, so that a broadcast is framed once.
         self.wire = b""
+        # The same in other dialects than kith, by their names; made by the first connection that speaks one.
+        self.others: dict[str, Frame] | None = None

@@ -35,6 +35,7 @@ def make_gate(core: Core, population: Population, epoch: str) -> Gate:
         tickets=core.tickets,
         commands=core.metrics.counters("commands_total", "Commands of sockets", ("type",)),
         errors=core.metrics.counters("command_errors_total", "Commands answered with an error", ("code",)),
+        translations=core.metrics.counters("frames_translated_total", "Frames put into another dialect", ("dialect",)),
         epoch=epoch,
         heartbeat=Seconds(core.settings.heartbeat_seconds),
     )

@@ -13,6 +13,7 @@ what CLOSING still has to do is between the edge and the socket.
 """
 
 import socket
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ class Connection:
         "_pinged_at",
         "_sock",
         "_state",
+        "_words",
         "arrived_at",
         "bucket",
         "fd",
@@ -81,6 +83,7 @@ class Connection:
         self._knows = False  # the session knows who this is
         self._by = 0.0  # OPEN: hello or idle_hello; CLOSING: reset; 0 = nothing
         self._pinged_at = 0.0
+        self._words: Callable[[Frame], Frame] | None = None
         self.bucket = NOT_SET
         self.heard_at = edge.now
         self.read_at = 0.0
@@ -125,6 +128,7 @@ class Connection:
         edge.counters.websockets += 1
         self._outbox.overtake(switching)
         self.read_at = perf_counter()
+        self._words = admitted.words
         if admitted.authenticated:
             self.authenticated()
             self._by = edge.now + edge.options.idle_hello_seconds
@@ -335,6 +339,8 @@ class Connection:
 
     def _end(self, reason: LostReason, code: int, text: str, before: Frame | None = None) -> None:
         """OPEN -> CLOSING: queue the goodbye and give it a bounded time."""
+        if before is not None and self._words is not None:
+            before = self._words(before)
         self._outbox.finish(before, encode(Opcode.CLOSE, close_payload(code, text)))
         self._leave_open(reason, code)
         self._by = self._edge.clock() + self._edge.options.close_seconds

@@ -13,7 +13,7 @@ class GatewayOptions(msgspec.Struct, frozen=True):
     transport: str = (
         "auto"  # auto | epoll | portable; auto takes epoll where the system has it and TLS is not asked for
     )
-    websocket_paths: tuple[str, ...] = ("/ws", "/api/v1/ws", "/api/v1/ws/notifications")
+    websocket_paths: tuple[str, ...] = ("/ws", "/api/v1/ws", "/ws/notifications", "/api/v1/ws/notifications")
     trusted_proxies: tuple[str, ...] = ()  # CIDRs whose PROXY header and X-Forwarded-For are believed
     tls: ssl.SSLContext | None = None  # portable transport only
 

@@ -124,6 +124,7 @@ class PumpedLink:
         self._by = 0.0
         self._heard_at = side.clock()
         self._pinged_at = 0.0
+        self._words: Callable[[Frame], Frame] | None = None
         self._wake = WakeUp()
         self._nursery: trio.Nursery | None = None
 
@@ -161,6 +162,7 @@ class PumpedLink:
     async def run(self, admitted: Admitted, *, room: bool) -> None:
         """Until the connection is gone; without room only to say so."""
         side = self._side
+        self._words = admitted.words
         if admitted.authenticated:
             self.authenticated()
             self._by = side.clock() + side.options.idle_hello_seconds
@@ -310,6 +312,8 @@ class PumpedLink:
 
     def _end(self, reason: LostReason, code: int, text: str, before: Frame | None = None) -> None:
         self._goodbye = (int(code), text)
+        if before is not None and self._words is not None:
+            before = self._words(before)
         self._outbox.finish(before, b"")
         self._leave_open(reason, code)
         self._by = self._side.clock() + self._side.options.close_seconds

@@ -88,6 +88,7 @@ class Door:
         self.echo = True
         self.authenticated = True
         self.subprotocol: str | None = None
+        self.words: Callable[[Frame], Frame] | None = None
         self.refuse: Refused | None = None
         self.fail = False
         self.requests: list[UpgradeRequest] = []
@@ -99,7 +100,7 @@ class Door:
             raise RuntimeError("the reception has a bug")
         if self.refuse is not None:
             return self.refuse
-        return Admitted(self._seat, self.subprotocol, self.authenticated)
+        return Admitted(self._seat, self.subprotocol, self.authenticated, self.words)
 
     def _seat(self, link: Link) -> Listener:
         session = Listener(link, echo=self.echo)

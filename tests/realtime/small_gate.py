@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 from actors.limiter import Limiter, LimiterOptions
@@ -22,7 +23,8 @@ EPOCH = "epoch-1"
 class FakeLink:
     """Implements realtime.link.Link; keeps the transport's promises: nothing is sent once closing."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Callable[[Frame], Frame] | None = None) -> None:
+        self.words = words  # as a transport is told by Admitted
         self.remote = "192.0.2.1"
         self.read_at = 1.0
         self.queued_bytes = 0
@@ -36,7 +38,7 @@ class FakeLink:
 
     def close(self, code: int, reason: str = "", before: Frame | None = None) -> None:
         if not self.closed and before is not None:
-            self.frames.append(before)
+            self.frames.append(before if self.words is None else self.words(before))
         self.closed.append((int(code), reason))
 
     def authenticated(self) -> None:
@@ -96,6 +98,7 @@ class SmallGate:
             limiter=Limiter(node.clock, limits or LimiterOptions(), self.metrics),
             commands=self.metrics.counters("commands_total", "Commands", ("type",)),
             errors=self.metrics.counters("command_errors_total", "Errors", ("code",)),
+            translations=self.metrics.counters("frames_translated_total", "Translations", ("dialect",)),
             epoch=EPOCH,
             heartbeat=Seconds(25.0),
         )

@@ -640,7 +640,7 @@ async def test_what_is_unknown_in_a_frame_is_ignored_and_the_last_of_two_counts(
     assert await client.ask(b'{"type":"dance","type":"ping","ref":1,"ref":"p"}') == [PONG]
 
 
-@pytest.mark.parametrize("type", ["dance", "", "PING", "ping ", "typing", "x" * 5_000, "\u0000"])
+@pytest.mark.parametrize("type", ["dance", "", "PING", "ping ", "typing.begin", "x" * 5_000, "\u0000"])
 async def test_unknown_types_are_answered_and_never_counted(autojump_clock: object, scene: Scene, type: str) -> None:
     client = await scene.gate.ready(scene.ann)
     for _ in range(3 * BAD_PAYLOADS):
