@@ -46,13 +46,18 @@ def parser() -> argparse.ArgumentParser:
         parts.add_argument("--unsafe", action="store_true", help=text)
     reset = commands.add_parser("reset", help="delete everything that is stored in KITH_VAR; asks first")
     reset.add_argument("--yes", action="store_true", help="do not ask")
+    admin = commands.add_parser("admin", help="say who may use /admin")
+    deeds = admin.add_subparsers(dest="deed", required=True, metavar="grant|revoke|list")
+    for deed, text in (("grant", "make somebody a platform admin"), ("revoke", "take that right away")):
+        deeds.add_parser(deed, help=text).add_argument("person", metavar="EMAIL|USERNAME")
+    deeds.add_parser("list", help="list the platform admins")
     # Started by `serve --workers`, and in no list of commands.
     worker = commands.add_parser("worker")
     worker.add_argument("--number", type=int, required=True)
     worker.add_argument("--line", type=int, required=True)
     worker.add_argument("--listeners", required=True)
     worker.add_argument("--after-crash", action="store_true")
-    whole.set_defaults(unsafe=False, yes=False, workers="")
+    whole.set_defaults(unsafe=False, yes=False, workers="", person="")
     return whole
 
 
@@ -108,6 +113,10 @@ def dispatch(given: argparse.Namespace, settings: Settings) -> int:
         from realtime.commands.health import healthcheck, timers
 
         return healthcheck(settings) if command == "healthcheck" else timers(settings)
+    if command == "admin":
+        from realtime.commands.admin import admin
+
+        return admin(settings, given.deed, given.person)
     if command == "reset":
         from realtime.commands.reset import reset
 
