@@ -118,7 +118,7 @@ class Sweep:
                 id = ConversationId(head.id)
                 heads[id] = max(heads.get(id, 0), head.new_rev)
                 self._pending.setdefault(id, []).append((head.old_rev, head.new_rev))
-            elif head.old_rev:  # whoever is new is remembered nowhere
+            else:
                 user = UserId(head.id)
                 self._users.tell_awake(user, UserChanged(head.new_rev))
                 self._renamed.add(user)

@@ -28,12 +28,15 @@ from actors.shapes.ids import ClientId, ConversationId, LoginId, MessageId, Sock
 from actors.shapes.messages import MessageSent
 from actors.shapes.times import Seconds
 from actors.shapes.users import Connect, Connected, Ending
+from actors.sweep import Sweep
+from actors.sweep_notices import SweepNotices
 from actors.system import ActorSystem
 from actors.user import Heads, UserActor, UserWorld
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.conversations import MemoryConversations
 from storage.memory.journal import MemoryJournal
 from storage.memory.notes import MemoryNotes
+from storage.memory.sweep import MemoryFlushLog
 from storage.memory.tables import ConversationTable, MembershipRow, MemoryTables
 from storage.memory.users import MemoryUsers
 
@@ -43,8 +46,8 @@ IDLE = Seconds(120.0)
 class ScriptedJournal(MemoryJournal):
     """Says what the test wrote down, as long as something is written there; then what the tables say."""
 
-    def __init__(self, tables: MemoryTables) -> None:
-        super().__init__(tables)
+    def __init__(self, tables: MemoryTables, node: str = "node") -> None:
+        super().__init__(tables, node=node)
         self.script: deque[Receipt | Exception] = deque()
 
     async def append(self, token: WriteToken, unit: Unit) -> Receipt:
@@ -149,10 +152,17 @@ class Answer:
 
 
 class SmallNode:
-    def __init__(self, connections_most: int = 20, capacity: int = 1_000) -> None:
+    def __init__(
+        self,
+        connections_most: int = 20,
+        capacity: int = 1_000,
+        tables: MemoryTables | None = None,  # which it shares with another node
+        name: str = "node",
+    ) -> None:
         self.clock = FakeClock()
-        self.tables = MemoryTables()
-        self.journal = ScriptedJournal(self.tables)
+        self.tables = MemoryTables() if tables is None else tables
+        self.journal = ScriptedJournal(self.tables, name)
+        self.notices = SweepNotices(self.clock)
         self.reads = Reads(self.tables)
         self.user_store = HeadReads(self.tables)
         self.accounts = MemoryAccounts(self.tables, self.clock)
@@ -171,10 +181,13 @@ class SmallNode:
             self.users,
             Library(self.reads, self.readers, self.users.is_pinned),
             lambda: MessageId(self.new_id()),
+            self.notices,
         )
         self.conversations: Conversations = self.system.register(
             ActorKind("conversation", self.reads.load, lambda a, s: ConversationActor(self.world, a, s), IDLE, capacity)
         )
+        self.flush_log = MemoryFlushLog(self.tables, self.clock, name)
+        self.sweep = Sweep(self.flush_log, self.users, self.conversations, self.clock, self.notices)
 
     @cached_property
     def notes(self) -> MemoryNotes:
@@ -194,6 +207,7 @@ class SmallNode:
             connections_most=connections_most,
             clock=self.clock,
             notes=self.notes,
+            sweeper=self.notices,
         )
         return lambda activation, state: UserActor(world, activation, state)
 
@@ -266,8 +280,10 @@ class SmallNode:
 
 
 @asynccontextmanager
-async def small_node(connections_most: int = 20, capacity: int = 1_000) -> AsyncIterator[SmallNode]:
-    node = SmallNode(connections_most, capacity)
+async def small_node(
+    connections_most: int = 20, capacity: int = 1_000, tables: MemoryTables | None = None, name: str = "node"
+) -> AsyncIterator[SmallNode]:
+    node = SmallNode(connections_most, capacity, tables, name)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(node.heads.run)
         nursery.start_soon(node.readers.run)
