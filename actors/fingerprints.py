@@ -1,4 +1,4 @@
-"""Keyed hashes of what was asked: they tell a repeat from another request, and tell a reader of the database nothing."""
+"""Keyed hashes of what was asked: they tell a repeat from another request, and a reader of the database nothing."""
 
 import hmac
 from typing import Final

@@ -1,6 +1,7 @@
 """Web apps to call: on rows in memory, and where it matters on a real database, too."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -42,8 +43,14 @@ async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
         async with open_node(memory_stores(clock), clock) as opened:
             yield opened
         return
+    async with postgres_node(url, clock) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def postgres_node(url: str, clock: HandClock, name: str = "node") -> AsyncIterator[Node]:
     async with open_postgres(url) as postgres:
-        identity = await begin_incarnation(postgres, "node")
+        identity = await begin_incarnation(postgres, name)
         journal = PostgresJournal([postgres.dedicated()], identity, clock, JournalBounds(1_000, 1_000_000), _unobserved)
         stores = Stores(
             PostgresAccounts(postgres, identity, clock),
