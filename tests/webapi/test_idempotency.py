@@ -21,7 +21,7 @@ DAY_SECONDS = KEPT_HOURS * 3_600.0
 
 
 def is_replayed(answer: httpx.Response) -> bool:
-    return answer.headers.get("Idempotent-Replayed") == "true"
+    return bool(answer.headers.get("Idempotent-Replayed") == "true")
 
 
 async def post(person: Person, path: str, key: str, body: Any, **headers: str) -> httpx.Response:
