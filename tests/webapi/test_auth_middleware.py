@@ -9,10 +9,9 @@ from actors.shapes.times import Seconds
 from actors.tokens import TokenAuthority
 from tests.webapi.node import Node, Person
 from webapi.app import ROUTES
-from webapi.routing import Access
 
 SOMEBODY = "0190aaaa-0000-7000-8000-000000000001"
-FOR_USERS = [(route.method, route.path) for route in ROUTES if route.access is Access.USER]
+FOR_USERS = [(route.method, route.path) for route in ROUTES if route.access.signed_in]
 
 
 def path_of(template: str) -> str:
