@@ -43,6 +43,9 @@ def work(settings: Settings, berth: Berth) -> int:
     # A terminal that closes, or an operator's HUP to everything called kith, is the supervisor's business.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     deliver_signals(STOP_SIGNALS)  # whatever the supervisor held back when it forked
+    for descriptor in (berth.line, *berth.listeners):
+        # A child of this worker that outlived it would hold the port, and let nobody in.
+        os.set_inheritable(descriptor, False)
     name_in_logs(berth.number)
     with stop_raises(STOP_SIGNALS):
         try:
