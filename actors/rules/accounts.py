@@ -29,6 +29,11 @@ _NOT_IN_USERNAME: Final = re.compile(r"[^a-zA-Z0-9_]+")
 _LOCAL: Final = re.compile(r"[^\s@\"(),:;<>\[\]\\.]+(\.[^\s@\"(),:;<>\[\]\\.]+)*").fullmatch
 _LABEL: Final = re.compile(r"[^\W_]([\w-]{0,61}[^\W_])?").fullmatch
 _SHOWN: Final = 100
+# Persian and Indian scripts need the two joiners, families of emoji one of them, and the flag of Wales tags.
+_JOINERS: Final = frozenset("\u200c\u200d")
+_TAGS: Final = ("\U000e0020", "\U000e007f")
+_BLANK_LETTERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # letters and a symbol that show nothing
+_STACKED: Final = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]{5}").search
 
 
 def check_email(email: str) -> str:
@@ -122,11 +127,27 @@ def _text(text: str | None, limit: int, field: str) -> str | None:
 
 
 def _line(text: str | None, limit: int, field: str) -> str | None:
-    """A text that stands beside others in one line: no line break may push them around."""
+    """A text that stands beside others in one line: it may neither push them around nor pretend to be another."""
     kept = _text(text, limit, field)
-    if kept is not None and any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in kept):
+    if kept is None:
+        return None
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in kept):
         raise invalid(field, f"`{field}` is one line")
+    if any(_is_hidden(character) for character in kept):
+        raise invalid(field, f"`{field}` has characters that nobody sees or that turn the direction of others")
+    if _STACKED(kept):
+        raise invalid(field, f"`{field}` has more marks on one letter than any script needs")
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in kept):
+        raise invalid(field, f"`{field}` shows nothing")
     return kept
+
+
+def _is_hidden(character: str) -> bool:
+    """Format characters, but those that scripts and emoji are joined with, and private or unassigned ones."""
+    category = unicodedata.category(character)
+    if category == "Cf":
+        return character not in _JOINERS and not _TAGS[0] <= character <= _TAGS[1]
+    return category in ("Co", "Cs") or character in _BLANK_LETTERS
 
 
 def _web_address(url: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """E-mails, usernames, passwords and profiles: tables of what fits and what does not."""
 
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -177,3 +178,44 @@ def test_avatar_urls_that_do_not(url: str) -> None:
     with pytest.raises(KithError) as refused:
         check_profile(UpdateProfile(avatar_url=url))
     assert refused.value.details == {"field": "avatar_url"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Anna\u202eannA",  # the rest of the line would run backwards
+        "\u2066Anna\u2069",
+        "An\u200bna",  # looks like Anna and is not
+        "Anna\ufeff",
+        "An\u00adna",
+        "\u3164\u3164",  # letters that show nothing
+        "\u2800",
+        "\u200d",
+        "A\u0301\u0302\u0303\u0304\u0305\u0306nna",  # climbs over the lines above
+        "Anna\ue000",
+    ],
+)
+def test_a_name_hides_nothing(name: str) -> None:
+    with pytest.raises(KithError) as refused:
+        check_profile(UpdateProfile(display_name=name))
+    assert refused.value.details == {"field": "display_name"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Zoë",
+        "Nguyễn Thị Ngọc Ánh",
+        "محمد رضا",
+        "می\u200cخواهم",  # Persian needs its joiner
+        "क्\u200dष",
+        "👩\u200d👩\u200d👧 & co.",
+        "🏴\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f",
+        "שרה",
+        "ᚠᚢᚦ",
+        "7",
+        "—",
+    ],
+)
+def test_names_of_any_script_are_welcome(name: str) -> None:
+    assert check_profile(UpdateProfile(display_name=name)).display_name == unicodedata.normalize("NFC", name)
