@@ -276,7 +276,7 @@ async def test_a_batch_that_is_always_fenced_is_asked_to_try_again(autojump_cloc
         await trio.sleep(5)
         assert {code(a.only) for a in answers} == {ErrorCode.TRY_AGAIN}
         assert {a.only.outcome for a in answers} == {"unknown"}
-        assert len(node.journal.appended) == ATTEMPTS == 5
+        assert len(node.journal.appended) == ATTEMPTS == 10
         assert bob.frames == []
         assert (await node.ask(pair.talk, node.send_command(pair.ann, "3"))).seq == 1
 
