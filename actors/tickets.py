@@ -1,4 +1,4 @@
-"""Tickets: one connection each for who cannot send a header with its upgrade; made and opened here, spent in the user's
+"""Tickets: one connection each for who cannot send a header with its upgrade; made and opened here, spent by the user's
 actor."""
 
 import binascii
@@ -6,7 +6,7 @@ import hmac
 import re
 import secrets
 import uuid
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 from nacl.bindings import (
@@ -16,16 +16,14 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
+from actors.ports import WriteToken
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import Seconds, WallTime
-from actors.shapes.users import TicketId
+from actors.shapes.users import TicketId, TicketStub
 from actors.tokens import Claims
 
 TICKET_LIFETIME: Final = Seconds(30.0)
-OPEN_MOST: Final = 32  # of one user: more than he may have connections, so nobody who uses them meets it
-# Who came through the door in the last moment may say hello a little later; until then his ticket is still his.
-GRACE_MS: Final = 15_000
 
 _NONCE: Final = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 _KIND: Final = b"\x01"
@@ -35,9 +33,9 @@ _SHAPE: Final = re.compile(r"[A-Za-z0-9_-]{108}").fullmatch
 
 
 class Ticket(Struct, frozen=True, gc=False):
-    """What an opened ticket says: who comes by which login, and the id under which his actor remembers it."""
+    """What an opened ticket says: who comes by which login, and what has to be spent for it."""
 
-    id: TicketId
+    stub: TicketStub
     claims: Claims
 
 
@@ -51,14 +49,13 @@ class TicketAuthority:
     def __init__(self, secret: str, previous: str | None = None) -> None:
         self._keys = [_key(secret)] + ([_key(previous)] if previous else [])
 
-    def issue(self, user: UserId, login: LoginId, now: WallTime) -> tuple[str, Ticket]:
-        """A ticket as it travels, and what it says. It is worth nothing before the user's actor knows its id."""
+    def issue(self, user: UserId, login: LoginId, now: WallTime) -> str:
+        """A ticket as it travels."""
         expires_at = WallTime(now + round(TICKET_LIFETIME * 1000))
         nonce = secrets.token_bytes(_NONCE)  # 192 random bits: never twice, so it is the id as well
         said = _KIND + uuid.UUID(user).bytes + uuid.UUID(login).bytes + expires_at.to_bytes(8, "big")
         sealed = crypto_aead_xchacha20poly1305_ietf_encrypt(said, None, nonce, self._keys[0])
-        text = binascii.b2a_base64(nonce + sealed, newline=False).decode().replace("+", "-").replace("/", "_")
-        return text, Ticket(TicketId(nonce), Claims(user, login, now, expires_at))
+        return binascii.b2a_base64(nonce + sealed, newline=False).decode().replace("+", "-").replace("/", "_")
 
     def open(self, text: str, now: WallTime) -> Ticket:
         """Raises INVALID_TOKEN for what is malformed, forged or expired; whether it was spent is not known here."""
@@ -71,7 +68,8 @@ class TicketAuthority:
             raise KithError(ErrorCode.INVALID_TOKEN)
         user, login = UserId(str(uuid.UUID(bytes=said[1:17]))), LoginId(str(uuid.UUID(bytes=said[17:33])))
         issued_at = WallTime(expires_at - round(TICKET_LIFETIME * 1000))
-        return Ticket(TicketId(data[:_NONCE]), Claims(user, login, issued_at, expires_at))
+        stub = TicketStub(TicketId(data[:_NONCE]), expires_at)
+        return Ticket(stub, Claims(user, login, issued_at, expires_at))
 
     def _unsealed(self, sealed: bytes, nonce: bytes) -> bytes:
         for key in self._keys:
@@ -83,29 +81,11 @@ class TicketAuthority:
         raise KithError(ErrorCode.INVALID_TOKEN)
 
 
-class OpenTickets:
-    """The tickets of one user that nobody has come with yet. Whoever is not in here does not get in, so forgetting one
-    (too many, a crash, a restart) makes it void and never good for a second time."""
+class SpentTickets(Protocol):
+    """Which tickets somebody has come with, for all nodes, kept for longer than any of them would open the ticket."""
 
-    __slots__ = ("_expiries",)
-
-    def __init__(self) -> None:
-        self._expiries: dict[TicketId, WallTime] = {}
-
-    def __len__(self) -> int:
-        return len(self._expiries)
-
-    def note(self, id: TicketId, expires_at: WallTime, now: WallTime) -> None:
-        """Remember a new one; what has expired goes, and of too many the oldest."""
-        kept = {id: expiry for id, expiry in self._expiries.items() if expiry + GRACE_MS > now}
-        while len(kept) >= OPEN_MOST:
-            del kept[next(iter(kept))]
-        kept[id] = expires_at
-        self._expiries = kept
-
-    def spend(self, id: TicketId) -> bool:
-        """True for the first who comes with it. The door has looked at the expiry."""
-        return self._expiries.pop(id, None) is not None
+    async def spend(self, token: WriteToken, ticket: TicketStub) -> bool:
+        """True for the first. Raises UNAVAILABLE; a ticket is good no more after that either, if it was written."""
 
 
 def _key(secret: str) -> bytes:

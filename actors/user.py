@@ -13,7 +13,7 @@ from actors.loading import Loader
 from actors.mailbox import Envelope, StopReason
 from actors.newcomers import Newcomers
 from actors.ports import Clock, Revocations, SoftNotes, Sweeper
-from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.errors import KithError
 from actors.shapes.ids import ConversationId, LoginId, UserId
 from actors.shapes.users import (
     Connect,
@@ -24,14 +24,13 @@ from actors.shapes.users import (
     Disconnect,
     Ending,
     EndLogins,
-    IssueTicket,
     Resync,
     SettleIn,
     UserChanged,
     UserCommand,
     UserState,
 )
-from actors.tickets import OpenTickets
+from actors.tickets import SpentTickets
 
 Heads = tuple[int, dict[ConversationId, int]]
 
@@ -60,13 +59,14 @@ class UserWorld(Struct, frozen=True):
     connections_most: int
     clock: Clock
     notes: SoftNotes
+    tickets: SpentTickets
     sweeper: Sweeper = Alone()
 
 
 class UserActor:
     """Every event reaches a connection through here and nowhere else."""
 
-    __slots__ = ("_activation", "_attendance", "_inbox", "_newcomers", "_stale", "_state", "_tickets", "_world")
+    __slots__ = ("_activation", "_attendance", "_inbox", "_newcomers", "_stale", "_state", "_world")
 
     def __init__(
         self, world: UserWorld, activation: Activation[UserId, UserState, UserCommand], state: UserState | None
@@ -78,7 +78,6 @@ class UserActor:
         self._attendance = Attendance()
         self._inbox = Inbox()
         self._newcomers: Newcomers | None = None  # made when somebody comes, and dropped soon after
-        self._tickets: OpenTickets | None = None  # made when he asks for one
         activation.mailbox.pinned = False
 
     async def run(self) -> StopReason:
@@ -146,8 +145,6 @@ class UserActor:
             self._attendance.leave(command.socket_id)
             if not self._attendance:
                 self._world.notes.user_seen(self._activation.id, self._world.clock.now())
-        elif isinstance(command, IssueTicket):
-            await self._issue_ticket(envelope, command)
         elif isinstance(command, EndLogins):
             self._attendance.end_logins(command.logins)
         elif isinstance(command, UserChanged):
@@ -172,7 +169,7 @@ class UserActor:
             socket.end(Ending.REVOKED)
             envelope.settled = True
             return
-        if command.ticket is not None and not (self._tickets is not None and self._tickets.spend(command.ticket)):
+        if command.ticket is not None and not await self._world.tickets.spend(self._activation, command.ticket):
             socket.end(Ending.TICKET)
             envelope.settled = True
             return
@@ -195,30 +192,10 @@ class UserActor:
         # Last, for whoever was answered is not decided again: a crash before that would enter a closed connection anew.
         self._world.notes.login_used(socket.login_id, self._world.clock.now())
 
-    async def _issue_ticket(self, envelope: Envelope[Any], command: IssueTicket) -> None:
-        """Only this actor knows it, and only in memory: nothing is written for what lives half a minute."""
-        await self._settle()
-        state = self._state
-        if state is None or state.status != "active" or command.login_id in self._world.revocations:
-            raise KithError(ErrorCode.INVALID_TOKEN)
-        self._tickets = self._tickets or OpenTickets()
-        self._tickets.note(command.id, command.expires_at, self._world.clock.now())
-        envelope.answer(None)
-
     def _settle_in(self, command: SettleIn) -> None:
         if self._newcomers is not None:
             self._newcomers.forget(command.before)
             self._newcomers = self._newcomers or None
-
-    async def _issue_ticket(self, envelope: Envelope[Any], command: IssueTicket) -> None:
-        """Only this actor knows it, and only in memory: nothing is written for what lives half a minute."""
-        await self._settle()
-        state = self._state
-        if state is None or state.status != "active" or command.login_id in self._world.revocations:
-            raise KithError(ErrorCode.INVALID_TOKEN)
-        self._tickets = self._tickets or OpenTickets()
-        self._tickets.note(command.id, command.expires_at, self._world.clock.now())
-        envelope.answer(None)
 
     async def _count(self, envelope: Envelope[Any], command: CountUnread) -> None:
         unknown = self._inbox.unknown(command.conversations)

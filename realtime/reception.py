@@ -44,10 +44,10 @@ class FrontDoor:
         words = None if dialect is None else self._words[dialect.name]
 
         def seat(link: Link) -> Peer:
-            ticket_id = None if ticket is None else ticket.id
+            stub = None if ticket is None else ticket.stub
             if words is None:
-                return Session(gate, link, claims, ticket_id)
-            return InterpretedPeer(Session(gate, InterpretedLink(link, words), claims, ticket_id), words.dialect)
+                return Session(gate, link, claims, stub)
+            return InterpretedPeer(Session(gate, InterpretedLink(link, words), claims, stub), words.dialect)
 
         return Admitted(seat, subprotocol, authenticated=claims is not None, words=words)
 

@@ -31,7 +31,7 @@ from actors.shapes.frames import Frame
 from actors.shapes.ids import ConversationId, LoginId, SocketId, UserId
 from actors.shapes.payloads import HelloPayload
 from actors.shapes.times import iso
-from actors.shapes.users import Connect, Connected, Disconnect, Ending, Limits, TicketId
+from actors.shapes.users import Connect, Connected, Disconnect, Ending, Limits, TicketStub
 from actors.tokens import Claims
 from realtime.gate import Gate
 from realtime.inbound import COMMANDS, MALFORMED, absent, decode_head, decode_loosely, meant
@@ -90,7 +90,7 @@ class Session:
 
     __slots__ = ("_bad", "_early", "_hello_ref", "_ticket", "bucket", "claims", "gate", "id", "limits", "link", "state")
 
-    def __init__(self, gate: Gate, link: Link, claims: Claims | None, ticket: TicketId | None = None) -> None:
+    def __init__(self, gate: Gate, link: Link, claims: Claims | None, ticket: TicketStub | None = None) -> None:
         self.gate = gate
         self.link = link
         self.claims = claims

@@ -59,7 +59,7 @@ class Ending(enum.Enum):
     REVOKED = "revoked"  # the login was revoked, the account suspended or deleted
     RESYNC = "resync"  # something did not reach it, and nobody can say what
     RESTART = "restart"  # its actor crashed
-    TICKET = "ticket"  # it came with a ticket that was spent, or that nobody remembers
+    TICKET = "ticket"  # it came with a ticket that somebody came with before
 
 
 class Socket(Protocol):
@@ -81,19 +81,18 @@ class Socket(Protocol):
 # -- commands of connections ---------------------------------------------------------------------------------------
 
 
+class TicketStub(Struct, frozen=True, gc=False):
+    """As much of a ticket as is needed to spend it."""
+
+    id: TicketId
+    expires_at: WallTime
+
+
 class Connect(Struct, frozen=True):
     socket: Socket
     device_id: str | None
     attempt: int | None  # None: the newest wins
-    ticket: TicketId | None = None  # what its upgrade carried; good once
-
-
-class IssueTicket(Struct, frozen=True, gc=False):
-    """A ticket was made for one of his logins: remember it until somebody connects with it, or it is too old."""
-
-    id: TicketId
-    login_id: LoginId
-    expires_at: WallTime
+    ticket: TicketStub | None = None  # what its upgrade carried; good once
 
 
 class Disconnect(Struct, frozen=True, gc=False):
@@ -205,7 +204,6 @@ DeskCommand = AccountCommand | ModerationCommand | SignInCommand
 UserCommand = (
     Connect
     | Disconnect
-    | IssueTicket
     | EndLogins
     | UserChanged
     | Resync

@@ -4,7 +4,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from actors.shapes.users import IssueTicket
 from actors.tickets import TICKET_LIFETIME
 from webapi.answers import Answer
 from webapi.call import Call
@@ -18,11 +17,9 @@ class IssuedTicket(Struct, frozen=True):
 
 async def issue_ticket(call: Call) -> Answer:
     """A ticket for one connection, good once and for 30 s: `GET /ws?ticket=…` in place of the header."""
-    caller, services = call.caller, call.services
-    text, ticket = services.tickets.issue(caller.user_id, caller.login_id, call.now)
-    command = IssueTicket(ticket.id, caller.login_id, ticket.claims.expires_at)
-    await services.users.ask(call.me, command, services.options.ask_timeout)
-    return Answer(IssuedTicket(text, int(TICKET_LIFETIME)), 201)
+    # Sealed and handed out, no more: nothing is written before somebody comes with it, and then his actor writes.
+    ticket = call.services.tickets.issue(call.caller.user_id, call.caller.login_id, call.now)
+    return Answer(IssuedTicket(ticket, int(TICKET_LIFETIME)), 201)
 
 
 ROUTES: Final = (Route("POST", "/auth/ticket", issue_ticket, gives=((201, IssuedTicket),)),)

@@ -21,6 +21,7 @@ from realtime.assembly.core import Core
 from realtime.assembly.ids import new_message_id
 from storage.conversations import PostgresConversations
 from storage.sweep import PostgresFlushLog
+from storage.tickets import PostgresTickets
 from storage.users import PostgresUsers
 
 
@@ -65,6 +66,7 @@ def populate(core: Core) -> Population:
         connections_most=settings.max_connections_per_user,
         clock=clock,
         notes=core.notes,
+        tickets=PostgresTickets(core.postgres, clock),
         sweeper=core.notices,
     )
     users: Users = system.register(

@@ -38,6 +38,7 @@ from storage.memory.journal import MemoryJournal
 from storage.memory.notes import MemoryNotes
 from storage.memory.sweep import MemoryFlushLog
 from storage.memory.tables import ConversationTable, MembershipRow, MemoryTables
+from storage.memory.tickets import MemoryTickets
 from storage.memory.users import MemoryUsers
 
 IDLE = Seconds(120.0)
@@ -208,6 +209,7 @@ class SmallNode:
             clock=self.clock,
             notes=self.notes,
             sweeper=self.notices,
+            tickets=MemoryTickets(),
         )
         return lambda activation, state: UserActor(world, activation, state)
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import trio
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
 from tests.system.conftest import StartNode
@@ -47,16 +48,34 @@ async def test_a_ticket_opens_one_connection(start_node: StartNode, transport: s
     assert ticket[:-1] not in log
 
 
-async def test_a_ticket_is_void_after_kill_9_whether_it_was_spent_or_not(node: KithNode) -> None:
-    """What knows that it was spent dies with the process: a ticket that lived on could be used a second time."""
+async def test_what_was_spent_stays_spent_after_kill_9(node: KithNode) -> None:
     person = await register(node)
     spent, unspent = await ticket_of(person), await ticket_of(person)
     assert isinstance(await first_words(node, f"ticket={spent}"), dict)
     node.kill()
     await node.start()
     assert await first_words(node, f"ticket={spent}") == 4401
+    assert isinstance(await first_words(node, f"ticket={unspent}"), dict)
     assert await first_words(node, f"ticket={unspent}") == 4401
-    assert isinstance(await first_words(node, f"ticket={await ticket_of(person)}"), dict)
+
+
+async def test_a_ticket_of_one_worker_is_good_once_at_all_of_them(start_node: StartNode) -> None:
+    """Who asks over one connection and comes over another meets two workers as often as not, and each has an actor of
+    his: a ticket that only the memory of the first knew was refused by the second."""
+    node = await start_node(KITH_WORKERS="3")
+    person = await register(node)
+    for _ in range(12):
+        ticket = await ticket_of(person)
+        told: list[dict[str, Any] | int] = []
+
+        async def come(query: str, told: list[dict[str, Any] | int] = told) -> None:
+            told.append(await first_words(node, query))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(come, f"ticket={ticket}")
+        assert sorted(4401 if answer == 4401 else 0 for answer in told) == [0] + [4401] * 5, told
+        assert all(answer == 4401 or isinstance(answer, dict) for answer in told)
 
 
 async def test_a_ticket_of_a_session_that_was_ended_is_refused(node: KithNode) -> None:

@@ -11,6 +11,7 @@ from realtime.main import serve
 from realtime.settings import load_settings
 from storage.accounts import PostgresAccounts
 from storage.journal.journal import PostgresJournal
+from storage.tickets import PostgresTickets
 from tests.system.harness import KithNode, Person, phone_of, register
 from webapi.app import ROUTES
 
@@ -42,6 +43,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     watch(PostgresJournal, "append")
     for name in WRITES:
         watch(PostgresAccounts, name)
+    watch(PostgresTickets, "spend")
     return seen
 
 
@@ -83,7 +85,9 @@ async def change_everything(anna: Person, ben: Person, written: list[tuple[str, 
         again = await call("POST", "/auth/login", sign_in, [(user, "open_login")])
         await call("POST", "/auth/refresh", {"refresh_token": again["refresh_token"]}, [(user, "rotate_login")])
         await call("PATCH", "/users/{user_id}", {"display_name": "Anna"}, [(user, "ProfileUnit")])
-        await call("POST", "/auth/ticket", None, [])  # kept by the user's actor, in memory only
+        ticket = (await call("POST", "/auth/ticket", None, []))["ticket"]
+        async with phone_of(anna, f"/ws?ticket={ticket}"):
+            assert written == [(user, "spend")]
         sessions = (await http.get("/auth/sessions")).json()["items"]
         login = next(session["id"] for session in sessions if not session["current"])
         await call("DELETE", "/auth/sessions/{session_id}", None, [(user, "close_logins")])

@@ -43,6 +43,7 @@ from storage.memory.moderation import memory_moderation
 from storage.memory.notes import MemoryNotes
 from storage.memory.sign_in import MemorySignIn
 from storage.memory.tables import MemoryTables
+from storage.memory.tickets import MemoryTickets
 from storage.memory.users import MemoryUsers
 from tests.clocks import HandClock
 from tests.webapi.judge import Judge, UndeclaredError, the_judge
@@ -249,6 +250,7 @@ async def open_node(
         connections_most=20,
         clock=clock,
         notes=MemoryNotes(),
+        tickets=MemoryTickets(),
     )
     users: Users = system.register(
         ActorKind(
