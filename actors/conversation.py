@@ -50,9 +50,9 @@ from actors.shapes.ids import ConversationId, MessageId, UserId
 from actors.shapes.times import Seconds, iso
 from actors.shapes.users import Deliver, UserCommand, UserState
 
-# How often a fenced batch is decided anew before its askers are asked to try again. Two who write to each other from two
-# nodes, each with a message in flight all the time, are fenced at every second attempt: of five attempts all were, once
-# in 2,400 messages.
+# How often a fenced batch is decided anew before its askers are asked to try again. Two who write to each other from
+# two nodes, each with a message in flight all the time, are fenced at every second attempt: five times in a row once in
+# 2,400 messages.
 ATTEMPTS: Final = 10
 PAUSE: Final = Seconds(0.01)  # at most, after the first; after the fourth and later ones eight times as long
 

