@@ -84,9 +84,9 @@ async def finish_sign_in(call: Call) -> Answer:
         try:
             return await _register(call, seen)
         except KithError as refused:
-            # Two clients of one newcomer: the other has made the account.
+            # Two clients of one newcomer: the other has made the account, with his email and his identity.
             owner = await call.services.sign_in.owner(identity.issuer, identity.subject)
-            if refused.code is not ErrorCode.INVALID_CREDENTIALS or owner is None:
+            if owner is None or refused.code not in (ErrorCode.INVALID_CREDENTIALS, ErrorCode.EMAIL_TAKEN):
                 raise
     return await _enter(call, owner, seen, body.totp)
 

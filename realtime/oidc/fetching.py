@@ -1,5 +1,7 @@
 """Asks the provider's HTTP server, within bounds: ten seconds, one mebibyte, no redirects, no proxies, TLS verified."""
 
+import ssl
+from functools import cache
 from typing import Final, TypeVar
 
 import httpx
@@ -23,15 +25,20 @@ class ProviderError(Exception):
         self.name = name
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Once per process: reading all the certificates takes 70 ms. SSL_CERT_FILE may name others."""
+    return httpx.create_ssl_context(trust_env=True)
+
+
 class Fetcher:
     """httpx, which runs on trio as it is. Sign-ins are rare, so no connection is kept for the next one."""
 
     def __init__(self, deadline: Seconds = FETCH_SECONDS) -> None:
-        self._deadline = deadline
+        self.deadline = deadline
         self._client = httpx.AsyncClient(
-            # Environment variables may name certificates (SSL_CERT_FILE), and no proxies: those are for browsers.
-            verify=httpx.create_ssl_context(trust_env=True),
-            trust_env=False,
+            verify=_trusted(),
+            trust_env=False,  # an HTTP_PROXY is for browsers
             follow_redirects=False,
             timeout=deadline,
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=0),
@@ -55,7 +62,7 @@ class Fetcher:
     async def _ask(self, request: httpx.Request) -> tuple[int, bytes]:
         body = bytearray()
         try:
-            with trio.fail_after(self._deadline):  # httpx's own is per piece: a server that drips never meets it
+            with trio.fail_after(self.deadline):  # httpx's own is per piece: a server that drips never meets it
                 answer = await self._client.send(request, stream=True)
                 try:
                     if answer.headers.get("Content-Encoding", "identity") != "identity":

@@ -52,11 +52,11 @@ class TokenAnswer(Struct, frozen=True):
 class OpenIdProvider:
     """Nothing that the provider says reaches a log but the names of errors."""
 
-    def __init__(self, options: ProviderOptions, clock: Clock, fetcher: Fetcher | None = None) -> None:
+    def __init__(self, options: ProviderOptions, clock: Clock) -> None:
         self._options = options
         self._clock = clock
-        self._fetcher = fetcher or Fetcher()
-        self._keys = KeyRing(self._fetcher, clock)
+        self.fetcher = Fetcher()
+        self._keys = KeyRing(self.fetcher, clock)
         self._lock = trio.Lock()  # of all who come at once one asks
         self._known: Discovery | None = None
         self._ask_again: Seconds = Seconds(0.0)
@@ -117,7 +117,7 @@ class OpenIdProvider:
             basic = (quote(id, safe=""), quote(secret, safe=""))  # RFC 6749, section 2.3.1
         else:
             form |= {"client_id": id} | ({"client_secret": secret} if secret else {})
-        status, body = await self._fetcher.post(discovery.token_endpoint, form, basic)
+        status, body = await self.fetcher.post(discovery.token_endpoint, form, basic)
         answer = decoded(body, TokenAnswer)
         if status == 400 and answer.error == "invalid_grant":
             raise _wrong_code()
@@ -145,7 +145,7 @@ class OpenIdProvider:
 
     async def _discovered(self) -> Discovery:
         issuer = self._options.issuer
-        found = await self._fetcher.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration", Discovery)
+        found = await self.fetcher.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration", Discovery)
         if found.issuer != issuer:
             raise ProviderError("another_issuer")
         scheme = urlsplit(issuer).scheme

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from actors.sign_in_ports import IdentityProvider
 from storage.accounts import PostgresAccounts
 from storage.conversations import PostgresConversations
 from storage.idempotency_keys import PostgresKeys
@@ -48,7 +49,9 @@ async def any_node(url: str | None, clock: HandClock) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def postgres_node(url: str, clock: HandClock, name: str = "node") -> AsyncIterator[Node]:
+async def postgres_node(
+    url: str, clock: HandClock, name: str = "node", provider: IdentityProvider | None = None
+) -> AsyncIterator[Node]:
     async with open_postgres(url) as postgres:
         identity = await begin_incarnation(postgres, name)
         journal = PostgresJournal([postgres.dedicated()], identity, clock, JournalBounds(1_000, 1_000_000), _unobserved)
@@ -63,7 +66,7 @@ async def postgres_node(url: str, clock: HandClock, name: str = "node") -> Async
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(journal.run)
-            async with open_node(stores, clock) as opened:
+            async with open_node(stores, clock, provider=provider) as opened:
                 yield opened
             nursery.cancel_scope.cancel()
 
