@@ -1,6 +1,9 @@
 """Everything is an actor: whatever changes something is called, and each change has the name of an actor."""
 
+import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,18 @@ import trio
 from realtime.main import serve
 from realtime.settings import load_settings
 from storage.accounts import PostgresAccounts
+from storage.appeals import PostgresAppeals
+from storage.audit import PostgresAudit
+from storage.grants import set_admin
 from storage.journal.journal import PostgresJournal
+from storage.reports import PostgresReports
+from storage.standing import PostgresStanding
 from storage.tickets import PostgresTickets
 from tests.system.harness import KithNode, Person, phone_of, register
 from webapi.app import ROUTES
 
 WRITES = ("register", "open_login", "rotate_login", "close_logins", "change_password")
+MODERATION = ("/admin", "/reports", "/appeals")
 
 
 class Here(KithNode):
@@ -44,12 +53,17 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     for name in WRITES:
         watch(PostgresAccounts, name)
     watch(PostgresTickets, "spend")
+    for name in ("suspend", "restore", "sign_out"):
+        watch(PostgresStanding, name)
+    for owner in (PostgresReports, PostgresAppeals):
+        watch(owner, "file")
+        watch(owner, "decide")
+    watch(PostgresAudit, "note")
     return seen
 
 
-async def test_every_change_is_written_by_an_actor(
-    tmp_path: Path, database_url: str, written: list[tuple[str, str]]
-) -> None:
+@asynccontextmanager
+async def serving(tmp_path: Path, database_url: str) -> AsyncIterator[KithNode]:
     secret = "0123456789abcdef" * 3
     settings = load_settings({"DATABASE_URL": database_url, "JWT_SECRET": secret, "KITH_VAR": str(tmp_path)})
     listener = socket.create_server(("127.0.0.1", 0))
@@ -57,10 +71,23 @@ async def test_every_change_is_written_by_an_actor(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, settings, [listener], ready.set)
         await ready.wait()
-        node = Here(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield Here(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        nursery.cancel_scope.cancel()
+
+
+async def test_every_change_is_written_by_an_actor(
+    tmp_path: Path, database_url: str, written: list[tuple[str, str]]
+) -> None:
+    async with serving(tmp_path, database_url) as node:
         anna, ben = await register(node, "anna"), await register(node, "ben")
         await change_everything(anna, ben, written)
-        nursery.cancel_scope.cancel()
+
+
+async def test_so_is_every_report_appeal_and_measure(
+    tmp_path: Path, database_url: str, written: list[tuple[str, str]]
+) -> None:
+    async with serving(tmp_path, database_url) as node:
+        await moderate_everything(node, database_url, written)
 
 
 async def change_everything(anna: Person, ben: Person, written: list[tuple[str, str]]) -> None:
@@ -105,5 +132,58 @@ async def change_everything(anna: Person, ben: Person, written: list[tuple[str, 
             await phone.say(chat, "over the socket")
             assert written == send
         await call("POST", "/auth/logout", None, [(user, "close_logins")])
-    changing = {f"{route.method} {route.path}" for route in ROUTES if route.method != "GET"}
+    changing = {
+        f"{route.method} {route.path}"
+        for route in ROUTES
+        if route.method != "GET" and not route.path.startswith(MODERATION)
+    }
     assert called == changing, "a route that changes something is not in this test"
+
+
+async def moderate_everything(node: KithNode, database_url: str, written: list[tuple[str, str]]) -> None:
+    """Reports and appeals by who files them, measures by the actor of whom they strike."""
+    judge, anna, ben = await register(node, "judge"), await register(node, "anna"), await register(node, "ben")
+    await set_admin(database_url, judge.id, is_admin=True)
+    the_judge, the_reporter, the_struck = (f"user/{person.id}" for person in (judge, anna, ben))
+    chat = await ben.chat_with(anna)
+    async with ben.http() as http:
+        message = (await http.post(f"/conversations/{chat}/messages", json={"text": "rude"})).json()["message_id"]
+    called: set[str] = set()
+
+    async def call(
+        who: Person, route: str, id: str, body: dict[str, Any] | None, expected: list[tuple[str, str]]
+    ) -> Any:
+        called.add(route)
+        written.clear()
+        method, path = route.split(" ")
+        async with who.http() as http:
+            answer = await http.request(method, re.sub(r"{\w+}", id, path), json=body)
+        assert answer.status_code < 300, answer.text
+        assert written == expected, route
+        return answer.json()
+
+    of_ben = {"kind": "user", "id": ben.id, "reason": "spam"}
+    first = (await call(anna, "POST /reports", "", of_ben, [(the_reporter, "file")]))["id"]
+    dismiss, warn = ({"decision": name, "note": "x"} for name in ("dismiss", "warn"))
+    decide, users = "POST /admin/reports/{report_id}/decide", "POST /admin/users/{user_id}"
+    await call(judge, decide, first, dismiss, [(the_judge, "decide")])
+    second = (await call(anna, "POST /reports", "", of_ben, [(the_reporter, "file")]))["id"]
+    await call(judge, decide, second, warn, [(the_judge, "decide")])
+    filed = await call(ben, "POST /appeals", "", {"text": "no"}, [(the_struck, "file")])
+    grant = {"decision": "grant", "note": "x"}
+    await call(judge, "POST /admin/appeals/{appeal_id}/decide", filed["id"], grant, [(the_struck, "decide")])
+    await call(judge, "GET /admin/users/{user_id}", ben.id, None, [(the_judge, "note")])
+    wiped = [(f"conversation/{chat}", "ConversationUnit")]
+    await call(judge, "DELETE /admin/messages/{message_id}", message, None, wiped)
+    await call(judge, f"{users}/sign-out", ben.id, None, [(the_struck, "sign_out")])
+    await call(judge, f"{users}/suspend", ben.id, {"reason": "x"}, [(the_struck, "suspend")])
+    await call(judge, f"{users}/restore", ben.id, None, [(the_struck, "restore")])
+    third = (await call(anna, "POST /reports", "", of_ben, [(the_reporter, "file")]))["id"]
+    suspend = {"decision": "suspend_user", "note": "x"}
+    await call(judge, decide, third, suspend, [(the_struck, "decide")])
+    changing = {
+        f"{route.method} {route.path}"
+        for route in ROUTES
+        if route.method != "GET" and route.path.startswith(MODERATION)
+    }
+    assert called - {"GET /admin/users/{user_id}"} == changing, "a route that changes something is not in this test"

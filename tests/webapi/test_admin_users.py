@@ -1,6 +1,7 @@
 """People as admins find, see, suspend and restore them."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ async def test_pages_of_people_are_full_and_stable(any_node: Node, url: str | No
     office = await open_office(any_node, url)
     everybody = {office.admin.id} | {(await any_node.person()).id for _ in range(7)}
     seen: list[str] = []
-    query = {"limit": "3"}
+    query: dict[str, Any] = {"limit": "3"}
     for size in (3, 3, 2):
         page = await office.admin.client.get("/admin/users", params=query)
         items = page.json()["items"]
