@@ -33,11 +33,13 @@ class Row(NamedTuple):
 
 
 def built(requirement: str, request: str, body: Any = None, status: int = 200, fields: set[str] | None = None) -> Row:
-    return Row(requirement, *request.split(" ", 1), body, status, frozenset(fields or set()))
+    method, path = request.split(" ", 1)
+    return Row(requirement, method, path, body, status, frozenset(fields or set()))
 
 
 def later(feature: str, requirement: str, request: str, body: Any = None) -> Row:
-    return Row(requirement, *request.split(" ", 1), body, feature=feature)
+    method, path = request.split(" ", 1)
+    return Row(requirement, method, path, body, feature=feature)
 
 
 STORY_000 = {"media_id": "{id}", "caption": "Test story", "visibility": "public"}
