@@ -1,7 +1,9 @@
 """Everything is an actor: whatever changes something is called, and each change has the name of an actor."""
 
 import re
+import base64
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 import trio
 
+from actors.rules.totp import code_at, step_of
+from actors.shapes.times import WallTime
 from realtime.main import serve
 from realtime.settings import load_settings
 from storage.accounts import PostgresAccounts
@@ -18,13 +22,20 @@ from storage.audit import PostgresAudit
 from storage.grants import set_admin
 from storage.journal.journal import PostgresJournal
 from storage.reports import PostgresReports
+from storage.sign_in import PostgresSignIn
 from storage.standing import PostgresStanding
 from storage.tickets import PostgresTickets
+from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, OidcProvider, open_provider
 from tests.system.harness import KithNode, Person, phone_of, register
 from webapi.app import ROUTES
 
 WRITES = ("register", "open_login", "rotate_login", "close_logins", "change_password")
 MODERATION = ("/admin", "/reports", "/appeals")
+SIGN_IN = ("/auth/totp", "/auth/oidc", "/auth/identities")
+SIGN_IN_WRITES = (
+    "begin_totp", "confirm_totp", "note_failure", "disable_totp", "renew_recovery", "open_login", "register", "link",
+    "unlink",
+)  # fmt: skip
 
 
 class Here(KithNode):
@@ -53,6 +64,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     for name in WRITES:
         watch(PostgresAccounts, name)
     watch(PostgresTickets, "spend")
+    for name in SIGN_IN_WRITES:
+        watch(PostgresSignIn, name)
     for name in ("suspend", "restore", "sign_out"):
         watch(PostgresStanding, name)
     for owner in (PostgresReports, PostgresAppeals):
@@ -63,9 +76,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path, database_url: str) -> AsyncIterator[KithNode]:
+async def serving(tmp_path: Path, database_url: str, **more: str) -> AsyncIterator[KithNode]:
     secret = "0123456789abcdef" * 3
-    settings = load_settings({"DATABASE_URL": database_url, "JWT_SECRET": secret, "KITH_VAR": str(tmp_path)})
+    settings = load_settings({"DATABASE_URL": database_url, "JWT_SECRET": secret, "KITH_VAR": str(tmp_path), **more})
     listener = socket.create_server(("127.0.0.1", 0))
     ready = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -88,6 +101,67 @@ async def test_so_is_every_report_appeal_and_measure(
 ) -> None:
     async with serving(tmp_path, database_url) as node:
         await moderate_everything(node, database_url, written)
+
+
+async def test_so_is_every_code_and_every_identity(
+    tmp_path: Path, database_url: str, written: list[tuple[str, str]]
+) -> None:
+    async with open_provider() as provider:
+        configured = {
+            "OIDC_ISSUER": provider.issuer,
+            "OIDC_CLIENT_ID": CLIENT_ID,
+            "OIDC_CLIENT_SECRET": CLIENT_SECRET,
+            "OIDC_REDIRECT_URIS": REDIRECT_URI,
+        }
+        async with serving(tmp_path, database_url, **configured) as node:
+            await sign_in_in_every_way(await register(node, "anna"), provider, written)
+
+
+async def sign_in_in_every_way(anna: Person, provider: OidcProvider, written: list[tuple[str, str]]) -> None:
+    user, called = f"user/{anna.id}", set()
+    password = "correct horse battery"
+
+    async def call(method: str, route: str, body: dict[str, Any] | None, expected: list[str]) -> Any:
+        called.add(f"{method} {route}")
+        written.clear()
+        answer = await http.request(method, route.replace("{identity_id}", identity), json=body)
+        assert answer.status_code < 300, answer.text
+        assert [what for _, what in written] == expected, route
+        return answer.json() if answer.content else None
+
+    async def brought(route: str, **more: str) -> dict[str, str]:
+        started = await call("POST", route, {"redirect_uri": REDIRECT_URI, **more}, [])
+        return {"flow": started["flow"], **await provider.consent(started["authorization_url"])}
+
+    identity = ""
+    async with anna.http() as http:
+        secret = (await call("POST", "/auth/totp/enable", {"password": password}, ["begin_totp"]))["secret"]
+        step = step_of(WallTime(round(time.time() * 1000)))
+        now, later = (code_at(base64.b32decode(secret), step + number) for number in (0, 1))
+        recovery = (await call("POST", "/auth/totp/confirm", {"code": now}, ["confirm_totp"]))["recovery_codes"]
+        renewed = await call("POST", "/auth/totp/recovery-codes", {"code": recovery[0]}, ["renew_recovery"])
+        wrong = {"email": anna.answer["email"], "password": password, "totp": now}
+        written.clear()
+        assert (await http.post("/auth/login", json=wrong)).status_code == 401
+        assert written == [(user, "note_failure")]
+        written.clear()
+        assert (await http.post("/auth/login", json=wrong | {"totp": later})).status_code == 200
+        assert written == [(user, "open_login")]
+        off = {"password": password, "code": renewed["recovery_codes"][3]}
+        await call("POST", "/auth/totp/disable", off, ["disable_totp"])
+        assert {actor for actor, _ in written} == {user}
+        provider.is_somebody("anna")
+        link = await brought("/auth/oidc/link/start", password=password)
+        identity = (await call("POST", "/auth/oidc/link/finish", link, ["link"]))["id"]
+        await call("POST", "/auth/oidc/finish", await brought("/auth/oidc/start"), ["open_login"])
+        assert written[0][0] == user
+        await call("DELETE", "/auth/identities/{identity_id}", None, ["unlink"])
+        assert written[0][0] == user
+        provider.is_somebody("newcomer")
+        made = await call("POST", "/auth/oidc/finish", await brought("/auth/oidc/start"), ["register"])
+        assert written[0][0] == f"user/{made['user_id']}"
+    changing = {f"{r.method} {r.path}" for r in ROUTES if r.method != "GET" and r.path.startswith(SIGN_IN)}
+    assert called == changing, "a route that changes something is not in this test"
 
 
 async def change_everything(anna: Person, ben: Person, written: list[tuple[str, str]]) -> None:
@@ -135,7 +209,7 @@ async def change_everything(anna: Person, ben: Person, written: list[tuple[str, 
     changing = {
         f"{route.method} {route.path}"
         for route in ROUTES
-        if route.method != "GET" and not route.path.startswith(MODERATION)
+        if route.method != "GET" and not route.path.startswith(MODERATION + SIGN_IN)
     }
     assert called == changing, "a route that changes something is not in this test"
 
