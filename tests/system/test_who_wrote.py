@@ -174,12 +174,13 @@ async def change_everything(anna: Person, ben: Person, written: list[tuple[str, 
         called.add(f"{method} {route}")
         written.clear()
         path = route.replace("{user_id}", "me").replace("{session_id}", login).replace("{conversation_id}", chat)
+        path = path.replace("{message_id}", message)
         answer = await http.request(method, path, json=body)
         assert answer.status_code < 300, answer.text
         assert written == expected, route
         return answer.json() if answer.content else None
 
-    login = chat = ""
+    login = chat = message = ""
     password = "correct horse battery"
     async with anna.http() as http:
         sign_in = {"email": anna.answer["email"], "password": password}
@@ -200,7 +201,11 @@ async def change_everything(anna: Person, ben: Person, written: list[tuple[str, 
         called.add("POST /conversations")
         assert written == [(f"conversation/{chat}", "BirthUnit")]
         send = [(f"conversation/{chat}", "ConversationUnit")]
-        await call("POST", "/conversations/{conversation_id}/messages", {"text": "over HTTP"}, send)
+        sent = await call("POST", "/conversations/{conversation_id}/messages", {"text": "over HTTP"}, send)
+        message = sent["id"]
+        await call("DELETE", "/messages/{message_id}", None, send)
+        # Deleted already: the answer is the same, and nobody writes anything.
+        await call("DELETE", "/conversations/{conversation_id}/messages/{message_id}", None, [])
         written.clear()
         async with phone_of(anna) as phone:
             await phone.say(chat, "over the socket")
