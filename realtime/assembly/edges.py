@@ -108,6 +108,7 @@ def gateway_options(settings: Settings) -> GatewayOptions:
     return GatewayOptions(
         transport=settings.transport,
         trusted_proxies=settings.trusted_proxies,
+        public_is_https=settings.public_url.startswith("https://"),
         max_connections=settings.max_connections,
         max_http_connections=max(1, 4_000 // settings.kith_workers),
         shared_listener=settings.kith_workers > 1,

@@ -38,7 +38,7 @@ class AsgiSockets:
             await self._serve(scope, receive, send)
         else:
             await receive()  # websocket.connect
-            await refuse(self._doorway.no_such_route(), send)
+            await refuse(self._doorway.no_such_route(scope["scheme"] == "wss"), send)
 
     def _with_client(self, scope: Scope) -> Scope:
         """A proxy keeps its connections alive for many clients, so this is decided per request."""

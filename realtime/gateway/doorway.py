@@ -41,6 +41,10 @@ class Doorway:
 
     def answer(self, request: UpgradeRequest) -> Admitted | Refused:
         """A valid upgrade: the answer to it. A reception that raises is a bug of ours and lets nobody in."""
+        answer = self._answer(request)
+        return self._refusals.protected(answer, request.secure) if isinstance(answer, Refused) else answer
+
+    def _answer(self, request: UpgradeRequest) -> Admitted | Refused:
         if self.draining:
             return self._refused("draining", 503, "This node is going away")
         wait = self.admission.handshake()
@@ -62,9 +66,9 @@ class Doorway:
         self.counters.refused[reason] += 1
         return self._refusals.refused(status, message, retry_after)
 
-    def no_such_route(self) -> Refused:
+    def no_such_route(self, secure: bool) -> Refused:
         """An upgrade on a path where no WebSocket is."""
-        return self._refused("no_route", 404, "No such route")
+        return self._refusals.protected(self._refused("no_route", 404, "No such route"), secure)
 
     def turn_away(self, turned: Turned) -> bytes:
         """The answer to a head that is no good."""

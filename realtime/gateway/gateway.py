@@ -56,7 +56,8 @@ class Gateway:
         self._time = time
         room = max(1, raise_descriptor_limit() - options.descriptor_reserve)
         self.admission = Admission(options, self.counters, time.clock, min(options.max_connections, room))
-        self._doorway = Doorway(reception, options, self.counters, self.admission, Refusals(time.timestamp))
+        refusals = Refusals(time.timestamp, options.public_is_https)
+        self._doorway = Doorway(reception, options, self.counters, self.admission, refusals)
         self._deadlines = Deadlines(options.sweep_seconds, time.clock(), self._failed)
         self._side = PumpedSide(self._doorway, self._deadlines, time.clock, time.observe)
         sockets = AsgiSockets(app or no_app(), self._doorway, self._side)
@@ -145,13 +146,19 @@ class Gateway:
         if self._portable is not None:
             self._portable.stop_accepting()
         with trio.move_on_after(seconds / 2):
-            while self._edge is not None and self._edge.newcomers:  # noqa: ASYNC110 - once in the life of a process
+            while self._somebody_arrives():  # noqa: ASYNC110 - once in the life of a process
                 await trio.sleep(_LOOK_SECONDS)
         self._doorway.http_is_open = False
         self._http.finish()
         with trio.move_on_after(seconds / 2):
             while self.counters.http_connections:  # noqa: ASYNC110
                 await trio.sleep(_LOOK_SECONDS)
+
+    def _somebody_arrives(self) -> bool:
+        """Whether somebody was let in who has not said yet what he wants."""
+        if self._edge is not None:
+            return self._edge.newcomers
+        return self.counters.connections > self.counters.websockets + self.counters.http_connections
 
     def going_away(
         self, frame_for: Callable[[Link], Frame | None], most: int | None = None, code: int = CloseCode.RESTART

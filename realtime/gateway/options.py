@@ -16,6 +16,7 @@ class GatewayOptions(msgspec.Struct, frozen=True):
     websocket_paths: tuple[str, ...] = ("/ws", "/api/v1/ws", "/ws/notifications", "/api/v1/ws/notifications")
     trusted_proxies: tuple[str, ...] = ()  # CIDRs whose PROXY header and X-Forwarded-For are believed
     tls: ssl.SSLContext | None = None  # portable transport only
+    public_is_https: bool = False  # clients come by TLS, whatever we see of it: browsers are told to stay with it
 
     # Admission
     max_connections: int = 20_000  # everything on the port; lowered to what the descriptors allow
