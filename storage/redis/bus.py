@@ -57,16 +57,17 @@ class RedisBus:
 
     async def state(self) -> tuple[str, float]:
         """`ok`, `degraded` (one of the two ways is broken) or `away`; and how long an answer took."""
-        if not any(self._up.values()):
-            return "away", 0.0
         begun = self._clock.monotonic()
-        answered = trio.Event()
-        self._awaited.append(answered)
-        self._busy.set()
-        with trio.move_on_after(ANSWER_SECONDS / 2):
-            await answered.wait()
-        took = self._clock.monotonic() - begun
-        return "ok" if answered.is_set() and self.connected else "degraded", took
+        if self._up["speaks"]:
+            answered = trio.Event()
+            self._awaited.append(answered)
+            self._busy.set()
+            with trio.move_on_after(ANSWER_SECONDS / 2):
+                await answered.wait()
+            if not answered.is_set():
+                return "degraded", self._clock.monotonic() - begun
+        word = "ok" if self.connected else "degraded" if any(self._up.values()) else "away"
+        return word, self._clock.monotonic() - begun
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -92,6 +93,8 @@ class RedisBus:
                     log.warning("the bus is away: other nodes look once a second", extra={"reason": str(error)})
             finally:
                 self._up[way] = False
+                if way == "speaks":
+                    self._tell_awaited()
             # Full jitter: the nodes of a deployment lose their bus all at once, and must not come back as one.
             await trio.sleep(random.random() * pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -101,15 +104,19 @@ class RedisBus:
             with trio.move_on_after(SILENCE):
                 await self._busy.wait()
             self._busy = trio.Event()
-            awaited, self._awaited = self._awaited, []
-            if awaited or not self._rung:
+            if self._awaited or not self._rung:
                 await connection.ask("PING")
-            for event in awaited:
-                event.set()
+                self._tell_awaited()
             if self._rung:
                 self._rung = False  # before the call: a flush that is committed meanwhile needs the next one
                 await self._call(connection)
                 await trio.sleep(CLOSEST_RINGS)
+
+    def _tell_awaited(self) -> None:
+        """There was an answer, or there will be none."""
+        awaited, self._awaited = self._awaited, []
+        for event in awaited:
+            event.set()
 
     async def _call(self, connection: RedisConnection) -> None:
         try:

@@ -203,7 +203,9 @@ async def test_a_new_name_is_used_on_the_other_node(autojump_clock: object) -> N
 # -- failures ---------------------------------------------------------------------------------------------------------
 
 
-async def test_what_a_failing_database_interrupts_is_told_later_and_once(autojump_clock: object) -> None:
+async def test_what_a_failing_database_interrupts_is_told_later_and_once(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with two_nodes() as both:
         bob = await both.two.connect(both.bob)
         for number in range(3):
@@ -212,29 +214,30 @@ async def test_what_a_failing_database_interrupts_is_told_later_and_once(autojum
         failures.append(AWAY)  # the position is read first
         await both.two.sweep.look()
         assert (bob.texts, both.two.sweep.counters.failures) == ([], 1)
-        inner = both.two.flush_log.changed
-
-        async def once_away(*rest: Any) -> Any:
-            both.two.flush_log.changed = inner  # type: ignore[method-assign]
-            raise AWAY
-
-        both.two.flush_log.changed = once_away  # type: ignore[method-assign]
-        await both.two.sweep.look()  # the heads are known now, what changed is not
+        with monkeypatch.context() as patched:
+            patched.setattr(both.two.flush_log, "changed", away)
+            await both.two.sweep.look()  # the heads are known now, what changed is not
         assert bob.texts == []
         await both.say(both.one, both.ann, "3")
         await both.look()
         assert bob.texts == ["0", "1", "2", "3"]
 
 
-async def test_what_an_actor_failed_to_tell_is_told_by_the_sweep(autojump_clock: object) -> None:
+async def away(*_: object) -> None:
+    raise AWAY
+
+
+async def test_what_an_actor_failed_to_tell_is_told_by_the_sweep(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bug between commit and publishing: the message was on disk, its sender heard `ok` at last, nobody else ever
     heard of it."""
     async with two_nodes() as both:
         bob = await both.one.connect(both.bob)
-        original, both.one.users.pass_on = both.one.users.pass_on, broken  # type: ignore[method-assign]
-        sending = both.one.tell(both.talk, both.one.send_command(both.ann, "nearly lost"))
-        await settled()
-        both.one.users.pass_on = original  # type: ignore[method-assign]
+        with monkeypatch.context() as patched:
+            patched.setattr(both.one.users, "pass_on", broken)
+            sending = both.one.tell(both.talk, both.one.send_command(both.ann, "nearly lost"))
+            await settled()
         await trio.sleep(5)
         assert sending[0].told, "decided again after the crash, and found to be stored"
         assert bob.texts == []
