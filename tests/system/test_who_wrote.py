@@ -1,7 +1,7 @@
 """Everything is an actor: whatever changes something is called, and each change has the name of an actor."""
 
-import re
 import base64
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
