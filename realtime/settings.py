@@ -14,7 +14,7 @@ from realtime.setting_options import OPTIONS, Option
 CHECKOUT = Path(__file__).resolve().parent.parent
 # Shorter than this a seed can be tried out; the second is what .env.example shows.
 SHORTEST_SECRET = 32
-# Two are the journal's; with fewer than three for everything else one slow read keeps all others waiting.
+# Two are the journal's and one the sweep's; with a single one left a slow read would keep all others waiting.
 LEAST_POOL_OF_WORKER = 5
 EXAMPLE_SECRET = "change-me-to-the-output-of-openssl-rand-hex-32"
 
@@ -172,7 +172,7 @@ def contradictions(settings: Settings) -> list[str]:
     if workers > 1 and settings.database_pool_max < least:
         problems.append(
             f"DATABASE_POOL_MAX is {settings.database_pool_max} and must be at least {least} for KITH_WORKERS={workers}"
-            f": {LEAST_POOL_OF_WORKER} for each, of which the journal has two."
+            f": {LEAST_POOL_OF_WORKER} for each, of which the journal has two and the sweep one."
         )
     if settings.oidc_issuer and not (settings.oidc_client_id and settings.oidc_redirect_uris):
         problems.append("OIDC_ISSUER is set and needs OIDC_CLIENT_ID and OIDC_REDIRECT_URIS.")

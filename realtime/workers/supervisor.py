@@ -45,7 +45,7 @@ class Supervisor:
         self._clock = clock
         self._after_crash = after_crash
         self._slots = [Slot(number) for number in range(1, plan.workers + 1)]
-        self._living: set[Worker] = set()
+        self.living: set[Worker] = set()
         self._asked = trio.Event()
         self._launching = 0
         self._refused = False
@@ -77,7 +77,7 @@ class Supervisor:
 
     def kill_all(self) -> None:
         """No time for goodbyes."""
-        for worker in self._living:
+        for worker in self.living:
             worker.kill()
 
     async def _notice_cancellation(self) -> None:
@@ -94,7 +94,7 @@ class Supervisor:
             worker = await launch(self._plan, slot.number, after_crash=after_crash)
         finally:
             self._launching -= 1
-        self._living.add(worker)
+        self.living.add(worker)
         assert self._nursery is not None
         self._nursery.start_soon(self._attend, worker, slot)
         if self._asked.is_set():
@@ -110,7 +110,7 @@ class Supervisor:
             nursery.cancel_scope.cancel()
         worker.ended.set()
         worker.settled.set()
-        self._living.discard(worker)
+        self.living.discard(worker)
         await worker.line.aclose()
         if worker.leaving or self._asked.is_set():
             # One that was told to go before it listened for signals had nothing to put in order.
@@ -190,7 +190,7 @@ class Supervisor:
             await trio.sleep(BEAT_EVERY)
             crew = [slot.current for slot in self._slots if slot.current is not None and slot.current.answers]
             fewest = min((worker.connections for worker in crew), default=0)
-            for worker in self._living:
+            for worker in self.living:
                 if worker.ready.is_set() and not worker.leaving:
                     worker.beat(len(crew), fewest)
                     if worker.unanswered == SILENT_BEATS:
@@ -236,9 +236,9 @@ class Supervisor:
     async def _stop(self) -> None:
         while self._launching:  # noqa: ASYNC110 - a fork takes milliseconds; none is begun any more
             await trio.sleep(0.01)
-        for worker in self._living:
+        for worker in self.living:
             worker.ask_to_stop()
-        await self._gone(list(self._living), STOP_WITHIN)
+        await self._gone(list(self.living), STOP_WITHIN)
 
     async def _gone(self, workers: list[Worker], within: Seconds) -> None:
         with trio.move_on_after(within):
