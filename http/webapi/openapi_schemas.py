@@ -44,7 +44,8 @@ class Schemas:
         return self._given[kind]
 
     def body(self, kind: Any) -> Json:
-        return self._taken[kind]
+        schema: Json = self._taken[kind]
+        return schema
 
 
 class _Found(msgspec.Struct):
@@ -92,7 +93,7 @@ def _written(schema: Json, kind: Any) -> Json:
     schema = _formatted(schema)
     if kind is None:
         return schema
-    struct = kind if isinstance(kind, type) else kind.__origin__
+    struct: Any = kind if isinstance(kind, type) else kind.__origin__
     if not struct.__struct_config__.omit_defaults:
         optional = {field.encode_name for field in msgspec.structs.fields(kind) if field.default is UNSET}
         schema["required"] = [name for name in schema["properties"] if name not in optional]

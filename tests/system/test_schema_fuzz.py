@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -19,8 +20,7 @@ import schemathesis
 import trio
 from hypothesis import HealthCheck, Phase
 from schemathesis import Case, GenerationMode
-from schemathesis.core.failures import FailureGroup
-from schemathesis.openapi import checks as about_failures
+from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi import checks as openapi_checks
 
@@ -44,6 +44,8 @@ CHECKS = [
 #   tests/webapi/test_auth_middleware.py and test_error_handling.py ask every route for the same.
 # - use_after_free, ensure_resource_availability: they need links between operations, which the document has none of.
 FAULTS = {500, 502, 504}
+Operation = APIOperation[Any, Any, Any, Any]
+Request = Case[Any]
 
 
 class Fuzzer:
@@ -57,8 +59,8 @@ class Fuzzer:
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy between us and loopback
         document = self.session.get(f"{self._url}/openapi.json").json()
-        self.operations: list[APIOperation] = [
-            result.ok() for result in schemathesis.openapi.from_dict(document).get_all_operations()
+        self.operations: list[Operation] = [
+            operation_of(result) for result in schemathesis.openapi.from_dict(document).get_all_operations()
         ]
         self.statuses: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
@@ -76,12 +78,12 @@ class Fuzzer:
                     if fixed != {}:
                         self._one(operation, mode, fixed)
 
-    def _known(self, operation: APIOperation) -> dict[str, str]:
+    def _known(self, operation: Operation) -> dict[str, str]:
         """Ids that exist: random ones are all answered with 404."""
         names = [parameter.name for parameter in operation.path_parameters]
         return {name: self._ids[name] for name in names if name in self._ids}
 
-    def _one(self, operation: APIOperation, mode: GenerationMode, fixed: dict[str, str] | None) -> None:
+    def _one(self, operation: Operation, mode: GenerationMode, fixed: dict[str, str] | None) -> None:
         try:
             strategy = operation.as_strategy(generation_mode=mode, path_parameters=fixed)
         except Exception as error:  # schemathesis has no negative data for an operation without parameters
@@ -99,13 +101,13 @@ class Fuzzer:
             suppress_health_check=list(HealthCheck),
         )
         @hypothesis.given(case=strategy)
-        def ask(case: Case) -> None:
+        def ask(case: Request) -> None:
             self._ask(case)
 
         with contextlib.suppress(hypothesis.errors.Unsatisfiable):
             ask()
 
-    def _ask(self, case: Case) -> None:
+    def _ask(self, case: Request) -> None:
         person = self._chance.choice(self.people)
         known = self._chance.random() < 0.85
         headers = {"Authorization": f"Bearer {person.token}"} if known else {}
@@ -120,7 +122,7 @@ class Fuzzer:
             self.wrong.setdefault(f"{name} {answer.status_code}", f"{case.as_curl_command()}\n{answer.text[:500]}")
         try:
             case.validate_response(answer, checks=CHECKS)
-        except (FailureGroup, about_failures.Failure) as failure:
+        except (FailureGroup, Failure) as failure:
             told = "\n".join(str(one) for one in getattr(failure, "exceptions", [failure]))
             self.wrong.setdefault(f"{name} {answer.status_code}", f"{told[:1500]}\n{case.as_curl_command()}")
 
@@ -137,6 +139,12 @@ async def fuzzer_of(node: KithNode, database_url: str, folder: Path, seed: int) 
         page = (await http.get(f"/api/v1/conversations/{chat}/messages")).json()
     ids = {"conversation_id": chat, "user_id": "me", "message_id": page["items"][0]["id"]}
     return await trio.to_thread.run_sync(Fuzzer, node.url, [anna, root], ids, seed)
+
+
+def operation_of(result: Any) -> Operation:
+    """Raises what is wrong with the document there."""
+    operation: Operation = result.ok()
+    return operation
 
 
 def judge(fuzzer: Fuzzer, node: KithNode) -> None:
