@@ -71,6 +71,13 @@ async def postgres_node(
             nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def two_nodes(url: str, clock: HandClock) -> AsyncIterator[tuple[Node, Node]]:
+    """Two of them on one database, neither of which hears of the other but through it."""
+    async with postgres_node(url, clock, "one") as one, postgres_node(url, clock, "two") as two:
+        yield one, two
+
+
 def _unobserved(seconds: float, rows: int, waited: float) -> None: ...
 
 

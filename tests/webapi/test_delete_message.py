@@ -1,11 +1,15 @@
 """Deleting messages over HTTP: by whom, what stays, and what a stranger may not learn."""
 
+import random
 import uuid
 from typing import Any
 
 import httpx
+import trio
 
 from actors.shapes.times import iso
+from tests.clocks import HandClock
+from tests.webapi.conftest import two_nodes
 from tests.webapi.node import Node, Person
 from tests.webapi.test_accounts import code
 
@@ -113,3 +117,45 @@ async def test_it_pays_as_a_message_does(node: Node, anna: Person, ben: Person) 
     id = (await anna.say(chat, "one"))["id"]
     answer = await anna.client.delete(f"/messages/{id}")
     assert answer.headers["X-RateLimit-Limit"] == "1000"
+
+
+async def test_two_nodes_that_send_and_delete_at_once_keep_one_order(database_url: str, clock: HandClock) -> None:
+    """Each revision is somebody's, nobody's twice, and what was deleted is the same wherever it is read."""
+    async with two_nodes(database_url, clock) as (one, two):
+        anna, ben = await one.person("anna"), await one.person("ben")
+        chat = await anna.chat_with(ben)
+        messages: list[str] = [(await anna.say(chat, "first"))["id"]]
+        told: dict[str, set[int]] = {}
+
+        async def live(person: Person, node: Node, seed: int) -> None:
+            dice, client = random.Random(seed), node.client(person.token)
+            for number in range(15):
+                if dice.random() < 0.5:
+                    sent = await client.post(f"/conversations/{chat}/messages", json={"text": f"{seed} {number}"})
+                    if sent.status_code == 201 and person is anna:
+                        messages.append(sent.json()["id"])
+                    assert sent.status_code in (201, 503), sent.text
+                else:
+                    id = dice.choice(messages)
+                    gone = await client.delete(f"/messages/{id}")
+                    assert gone.status_code in ((200, 503) if person is anna else (403, 503)), gone.text
+                    if gone.status_code == 200:
+                        told.setdefault(id, set()).add(gone.json()["rev"])
+
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for seed, (person, node) in enumerate([(anna, one), (anna, two), (ben, one), (ben, two)]):
+                    nursery.start_soon(live, person, node, seed)
+        assert told
+        assert all(len(revs) == 1 for revs in told.values()), "one deletion, two revisions"
+        pages = []
+        for node in (one, two):
+            client = node.client(ben.token)
+            pages.append((await client.get(f"/conversations/{chat}/changes?after_rev=1")).json())
+        assert pages[0] == pages[1]
+        shown = [change["message"] for change in pages[0]["changes"]]
+        assert {m["id"]: {m["rev"]} for m in shown if m["deleted_at"]} == told
+        assert sorted(m["seq"] for m in shown) == list(range(1, len(shown) + 1))
+        # Every revision but those that a deletion took over is somebody's.
+        assert pages[0]["upto_rev"] == 1 + len(shown) + len(told)
+        assert len({m["rev"] for m in shown}) == len(shown)

@@ -2,8 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -13,7 +12,7 @@ import trio
 from actors.shapes.idempotency import KEPT_HOURS
 from actors.shapes.ids import LoginId
 from tests.clocks import HandClock
-from tests.webapi.conftest import postgres_node
+from tests.webapi.conftest import two_nodes
 from tests.webapi.node import PASSWORD, Node, Person
 from tests.webapi.test_accounts import code
 
@@ -322,12 +321,6 @@ async def test_who_signs_in_needs_no_key_and_it_is_ignored(any_node: Node) -> No
 
 
 # -- two nodes --------------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def two_nodes(url: str, clock: HandClock) -> AsyncIterator[tuple[Node, Node]]:
-    async with postgres_node(url, clock, "one") as one, postgres_node(url, clock, "two") as two:
-        yield one, two
 
 
 async def test_two_nodes_that_are_asked_at_once_do_it_once(database_url: str, clock: HandClock) -> None:
