@@ -84,7 +84,8 @@ class OidcProvider:
         self.keys = [SigningKey("ES256")]
         self.asked: list[str] = []
         self.forms: list[dict[str, str]] = []
-        self._codes: dict[str, dict[str, str]] = {}
+        self.codes: dict[str, dict[str, str]] = {}  # to redeem
+        self.redeemed: dict[str, dict[str, str]] = {}
 
     def is_somebody(self, subject: str, **claims: Any) -> None:
         self.person = {"sub": subject, "email": f"{subject}@example.org", "email_verified": True} | claims
@@ -172,7 +173,7 @@ class OidcProvider:
         assert "openid" in query["scope"].split()
         assert len(query["code_challenge"]) == 43
         code = secrets.token_urlsafe(16)
-        self._codes[code] = query
+        self.codes[code] = query
         return f"{REDIRECT_URI}?{urlencode({'code': code, 'state': query['state']})}"
 
     def _token(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
@@ -180,7 +181,9 @@ class OidcProvider:
         self.forms.append(form)
         if self.mischief == "client_refused" or not self._is_client(headers, form):
             return 401, {"error": "invalid_client", "error_description": "secret words of the provider"}
-        begun = self._codes.pop(form.get("code", ""), None)  # whatever comes of it, it is spent
+        begun = self.codes.pop(form.get("code", ""), None)  # whatever comes of it, it is spent
+        if begun is not None:
+            self.redeemed[form["code"]] = begun
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         good = begun is not None and form.get("grant_type") == "authorization_code"

@@ -298,9 +298,9 @@ async def test_a_flow_is_good_once_even_if_the_provider_would_take_its_code_agai
 ) -> None:
     for made in (201, 200):
         brought = await come_back(any_node, provider)
-        codes = dict(provider._codes)
+        codes = dict(provider.codes)
         assert (await post(any_node, "/auth/oidc/finish", **brought)).status_code == made
-        provider._codes.update(codes)
+        provider.codes.update(codes)
         again = await post(any_node, "/auth/oidc/finish", **brought)
         assert (code(again), field(again)) == ("401 INVALID_CREDENTIALS", "flow")
 
@@ -309,7 +309,7 @@ async def test_of_the_same_flow_twice_at_once_one_wins(any_node: Node, provider:
     """By a provider that forgets to spend its codes, for a newcomer and for somebody who is known."""
     for made in (201, 200):
         brought = await come_back(any_node, provider)
-        provider._codes = Unspent(provider._codes)
+        provider.codes = Unspent(provider.codes)
         statuses: list[int] = []
 
         async def attempt(brought: dict[str, Any] = brought, statuses: list[int] = statuses) -> None:
