@@ -108,3 +108,6 @@ def log_to(stream: TextIO = sys.stderr, level: str = "info") -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
+    # One line for each request that we send, with its whole address: a sign-in's holds the code it came with.
+    for chatty in ("httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

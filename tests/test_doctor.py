@@ -311,9 +311,11 @@ def web(answers: dict[str, tuple[int, str]]) -> Iterator[str]:
         url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield url
-        server.shutdown()
-        thread.join()
+        try:
+            yield url
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager
@@ -326,9 +328,11 @@ def redis(answer: Callable[[bytes], bytes]) -> Iterator[str]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def neighbours(**given: str) -> tuple[dict[str, str], Report]:

@@ -293,3 +293,13 @@ def test_a_line_of_the_log_can_be_sent_anywhere(log_untouched: None) -> None:
     logging.getLogger("kith").info("not this")
     logging.getLogger("kith").warning("this", extra={"n": 1})
     assert json.loads(stream.getvalue())["n"] == 1
+
+
+def test_addresses_that_are_asked_are_not_logged(log_untouched: None) -> None:
+    from realtime.logs import log_to
+
+    stream = io.StringIO()
+    log_to(stream, "debug")
+    logging.getLogger("httpx").info("HTTP Request: GET https://login.example.org/?code=secret")
+    logging.getLogger("httpcore.http11").debug("send_request_headers")
+    assert stream.getvalue() == ""
