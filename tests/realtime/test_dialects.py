@@ -13,9 +13,10 @@ from actors.envelopes import error_frame, event_frame, ok_frame
 from actors.metrics import Counter
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.frames import COUNTER, EPHEMERAL, Frame
+from actors.shapes.payloads import Nothing
 from realtime import later
 from realtime.dialects import MESSAGING, NOVA, OTHERS, Dialect, agreed
-from realtime.inbound import ALIASES, COMMANDS, PONG
+from realtime.inbound import ALIASES, COMMANDS, PONG, Command
 from realtime.interpreter import InterpretedLink, InterpretedPeer, Words
 from realtime.link import Admitted, UpgradeRequest
 from realtime.protocol_tables import EVENTS
@@ -370,6 +371,19 @@ async def test_typing_that_says_neither_is_told_which_field(autojump_clock: obje
     guest = await house.enter()
     (reply,) = await guest.ask({"type": "typing", "ref": 1, "payload": {"is_typing": "yes"}})
     assert (reply["error"]["code"], reply["error"]["details"]) == ("INVALID_PAYLOAD", {"field": "is_typing"})
+
+
+async def test_typing_finds_its_two_commands_once_they_are_built(
+    autojump_clock: object, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    for type in ("typing.start", "typing.stop"):
+        row: Command[Nothing] = Command(type, Nothing, lambda session, payload, ref, type=type: heard.append(type))
+        monkeypatch.setitem(COMMANDS, type, row)
+    guest = await house.enter()
+    for payload in ({}, {"is_typing": False}):
+        assert await guest.ask({"type": "typing", "payload": payload}) == []
+    assert heard == ["typing.start", "typing.stop"]
 
 
 # -- what comes later ---------------------------------------------------------------------------------

@@ -43,6 +43,9 @@ async def test_a_ticket_opens_one_connection(start_node: StartNode, transport: s
     assert (told["type"], told["payload"]["user_id"]) == ("connected", person.id)
     assert await first_words(node, f"ticket={ticket}") == 4401
     assert await first_words(node, f"ticket={ticket[:-1]}") == 401
+    told = await first_words(node, f"ticket={await ticket_of(person)}", "/api/v1/ws/notifications")
+    assert isinstance(told, dict)
+    assert (told["event"], told["data"]["user_id"]) == ("connected", person.id)
     log = node.log.read_text()
     assert ticket not in log
     assert ticket[:-1] not in log
