@@ -100,6 +100,7 @@ test("the command is quoted for a shell", () => {
 });
 
 test("prose becomes pieces, and only links of our own", () => {
+  assert.deepEqual(page.pieces("`a\nb`"), [{ kind: "code", text: "a\nb" }]);
   assert.deepEqual(page.pieces("a `b` **c** [d](/e) [f](https://g)").map((one) => [one.kind, one.text]), [
     ["", "a "], ["code", "b"], ["", " "], ["strong", "c"], ["", " "], ["a", "d"], ["", " "], ["", "[f](https://g)"],
   ]);

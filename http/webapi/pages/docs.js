@@ -185,8 +185,8 @@ function pieces(words) {
   return words.split(/(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]+\))/).filter(Boolean).map((part) => {
     const link = part.match(/^\[([^\]]+)\]\((\/[^)]*|#[^)]*)\)$/);
     if (link) return { kind: "a", text: link[1], href: link[2] };
-    if (/^`.+`$/.test(part)) return { kind: "code", text: part.slice(1, -1) };
-    if (/^\*\*.+\*\*$/.test(part)) return { kind: "strong", text: part.slice(2, -2) };
+    if (/^`.+`$/s.test(part)) return { kind: "code", text: part.slice(1, -1) };
+    if (/^\*\*.+\*\*$/s.test(part)) return { kind: "strong", text: part.slice(2, -2) };
     return { kind: "", text: part };
   });
 }
@@ -341,7 +341,7 @@ function openNamed() {
   const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!named) return;
   if (named.tagName === "DETAILS") named.open = true;
-  named.scrollIntoView();
+  named.scrollIntoView({ behavior: "instant" });
 }
 
 function themes() {
