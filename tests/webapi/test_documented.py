@@ -16,6 +16,13 @@ from webapi.routing import Access, Route
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "http.md"
 
 
+_BESIDE = {
+    "/auth/register": Limit.REGISTRATIONS,
+    "/auth/login": Limit.LOGINS,
+    "/auth/oidc/finish": Limit.LOGINS,
+}
+
+
 def payer(route: Route) -> str:
     if route.access is Access.OPEN:
         return "nobody"
@@ -24,7 +31,7 @@ def payer(route: Route) -> str:
     if route.access is Access.ANONYMOUS:
         return "the address: unauthenticated" + (
             f", {extra}"
-            if (extra := {"/auth/register": Limit.REGISTRATIONS, "/auth/login": Limit.LOGINS}.get(route.path))
+            if (extra := _BESIDE.get(route.path))
             else ""
         )
     return f"the user: {route.limit}"
