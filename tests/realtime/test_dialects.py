@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.envelopes import error_frame, event_frame, ok_frame
+from actors.envelopes import Ref, error_frame, event_frame, ok_frame
 from actors.metrics import Counter
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.frames import COUNTER, EPHEMERAL, Frame
@@ -377,13 +377,19 @@ async def test_typing_finds_its_two_commands_once_they_are_built(
     autojump_clock: object, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[str] = []
-    for type in ("typing.start", "typing.stop"):
-        row: Command[Nothing] = Command(type, Nothing, lambda session, payload, ref, type=type: heard.append(type))
-        monkeypatch.setitem(COMMANDS, type, row)
+
+    def start(_session: Session, _payload: Nothing, _ref: Ref) -> None:
+        heard.append("start")
+
+    def stop(_session: Session, _payload: Nothing, _ref: Ref) -> None:
+        heard.append("stop")
+
+    monkeypatch.setitem(COMMANDS, "typing.start", Command("typing.start", Nothing, start))
+    monkeypatch.setitem(COMMANDS, "typing.stop", Command("typing.stop", Nothing, stop))
     guest = await house.enter()
     for payload in ({}, {"is_typing": False}):
         assert await guest.ask({"type": "typing", "payload": payload}) == []
-    assert heard == ["typing.start", "typing.stop"]
+    assert heard == ["start", "stop"]
 
 
 # -- what comes later ---------------------------------------------------------------------------------
