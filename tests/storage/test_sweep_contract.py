@@ -17,6 +17,7 @@ from storage.sweep import BOUNDS, PostgresFlushLog, SweepBounds, position_of
 from tests.clocks import HandClock
 from tests.storage.worlds import TOKEN, MemoryWorld, PostgresWorld, World, batch, begin_dialogue, message
 
+OTHER = "00000000-0000-7000-8000-000000000001"
 Commit = Callable[[], Awaitable[None]]
 
 
@@ -82,18 +83,34 @@ async def test_what_was_committed_before_the_first_look_is_not_told(world: World
     assert ids(await log.since(position)) == [(talk.id, 1, 2)]
 
 
+async def own(world: World, bounds: SweepBounds = BOUNDS) -> FlushLog:
+    """The log of the node whose journal the world has, which has flushed before."""
+    if isinstance(world, MemoryWorld):
+        return MemoryFlushLog(world.tables, HandClock(), "node", bounds)
+    assert isinstance(world, PostgresWorld)
+    incarnation = await world.postgres.fetchval(int, "select incarnation from flushes limit 1")
+    identity = NodeIdentity("node", incarnation or 0, itertools.count(1))
+    return PostgresFlushLog(world.postgres.dedicated(), world.postgres, identity, bounds)
+
+
 async def test_a_nodes_own_flushes_are_not_told_to_it(world: World) -> None:
     talk = await begin_dialogue(world)
-    if isinstance(world, MemoryWorld):
-        log: FlushLog = MemoryFlushLog(world.tables, HandClock(), "node")
-    else:
-        assert isinstance(world, PostgresWorld)
-        incarnation = await world.postgres.fetchval(int, "select incarnation from flushes limit 1")
-        identity = NodeIdentity("node", incarnation or 0, itertools.count(1))
-        log = PostgresFlushLog(world.postgres.dedicated(), world.postgres, identity)
+    log = await own(world)
     position = await log.position()
     await talk.say("one")
     assert ids(await log.since(position)) == []
+
+
+async def test_a_nodes_own_flushes_do_not_hide_what_others_commit(world: World) -> None:
+    """They must not count against the bound of a look: what came behind them would be gone without a word."""
+    talk = await begin_dialogue(world)
+    log = await own(world, SweepBounds(flushes=3, heads=3))
+    position = await log.position()
+    for number in range(10):
+        await talk.say(str(number))
+    commit = await slow_flush(world, OTHER)
+    await commit()
+    assert ids(await log.since(position)) == [(OTHER, 5, 6)]
 
 
 async def test_an_earlier_life_of_the_same_node_is_another_one(pg_world: PostgresWorld) -> None:
@@ -113,7 +130,7 @@ async def slow_commit(world: World, kept: Callable[[Position], Position]) -> lis
     log = await watching(world)
     talk = await begin_dialogue(world)
     position = await log.position()
-    commit = await slow_flush(world, "00000000-0000-7000-8000-000000000001")
+    commit = await slow_flush(world, OTHER)
     await talk.say("later, and faster")
     first = await log.since(kept(position))
     await commit()
@@ -135,7 +152,7 @@ async def test_the_toy_that_goes_by_the_clock_misses_it(pg_world: PostgresWorld)
     clock = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
     since = "select h ->> 1 from flushes, jsonb_array_elements(heads) h where extract(epoch from at) * 1000000 > $1"
     talk = await begin_dialogue(pg_world)
-    commit = await slow_flush(pg_world, "00000000-0000-7000-8000-000000000001")
+    commit = await slow_flush(pg_world, OTHER)
     looked = await pg_world.postgres.fetchval(int, clock)
     await commit()
     await talk.say("one")
@@ -149,7 +166,7 @@ async def test_a_transaction_that_stays_open_holds_up_nobody_and_is_not_read_aga
     log = await watching(pg_world)
     talk = await begin_dialogue(pg_world)
     position = await log.position()
-    commit = await slow_flush(pg_world, "00000000-0000-7000-8000-000000000001")
+    commit = await slow_flush(pg_world, OTHER)
     for number in range(20):
         await talk.say(str(number))
         swept = await log.since(position)
