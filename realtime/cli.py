@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         deeds.add_parser(deed, help=text).add_argument("person", metavar="EMAIL|USERNAME")
     deeds.add_parser("list", help="list the platform admins")
     # Started by `serve --workers`, and in no list of commands.
-    worker = commands.add_parser("worker")
+    worker = commands.add_parser("serve-worker")
     worker.add_argument("--number", type=int, required=True)
     worker.add_argument("--line", type=int, required=True)
     worker.add_argument("--listeners", required=True)
@@ -92,7 +92,7 @@ def dispatch(given: argparse.Namespace, settings: Settings) -> int:
         from realtime.commands.serve import serve
 
         return serve(settings)
-    if command == "worker":
+    if command == "serve-worker":
         from realtime.commands.worker import Berth, work
 
         listeners = tuple(map(int, given.listeners.split(",")))

@@ -37,7 +37,7 @@ def plan_of(settings: Settings, listeners: Sequence[socket.socket]) -> Plan:
     }
     isolated = ["-I"] if sys.flags.isolated else []
     return Plan(
-        command=(sys.executable, *isolated, "-m", "realtime.cli", "worker"),
+        command=(sys.executable, *isolated, "-m", "realtime.cli", "serve-worker"),
         environment={**os.environ, **given_settings(), **ours},
         listeners=tuple(listener.fileno() for listener in listeners),
         workers=settings.kith_workers,

@@ -1,4 +1,4 @@
-"""`kith worker`: one process of `kith serve --workers N`; the supervisor starts it, and nobody else."""
+"""`kith serve-worker`: one process of `kith serve --workers N`; the supervisor starts it, and nobody else."""
 
 import logging
 import os

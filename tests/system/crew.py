@@ -29,7 +29,7 @@ def workers_of(node: KithNode) -> dict[int, int]:
     for child in psutil.Process(node.pid).children():
         with contextlib.suppress(psutil.Error):  # it has just died
             arguments = child.cmdline()
-            if "worker" in arguments:
+            if "serve-worker" in arguments:
                 found[int(arguments[arguments.index("--number") + 1])] = child.pid
     return found
 
@@ -43,7 +43,7 @@ def family_of(node: KithNode) -> list[psutil.Process]:
 def lives(process: psutil.Process) -> bool:
     """A zombie does not: its parent was killed, and who inherits it need not be in a hurry."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

@@ -105,6 +105,8 @@ async def test_three_workers_are_one_server(start_node: StartNode, database_url:
         f'up_worker{{worker="{number}"}} 1' for number in ALL
     }
 
+    await a_logout_closes_the_sockets_on_all_workers(node)
+
     node.signal(signal.SIGTERM)
     node.signal(signal.SIGINT)  # the same wish, heard twice
     assert await node.stop(seconds=10.0) == 0
@@ -207,8 +209,7 @@ async def test_a_worker_that_hangs_keeps_nobody_waiting(start_node: StartNode) -
     assert (node.var / "stopped-in-order").exists()
 
 
-async def test_a_logout_closes_the_sockets_on_all_workers(start_node: StartNode) -> None:
-    node = await start_node(**MANY)
+async def a_logout_closes_the_sockets_on_all_workers(node: KithNode) -> None:
     anna = await register(node, "anna")
     phones: list[Phone] = []
 

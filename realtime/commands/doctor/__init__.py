@@ -32,7 +32,8 @@ def examine(settings: Settings) -> Report:
     report.chapter("Settings", settings_rows(settings, os.environ, env_file))
     judge_names(env_file, report)
     judge_settings(settings, report)
-    report.chapter("Limits (per user or address)", limit_rows(settings))
+    each = ", in each worker" if settings.kith_workers > 1 else ""
+    report.chapter(f"Limits (per user or address{each})", limit_rows(settings))
     report.chapter("Machine", machine_rows(settings, report))
     report.chapter("Kernel", kernel_rows(settings, report))
     with report.catching():
