@@ -43,11 +43,12 @@ class Ask:
         assert self.told is not None
         return self.told["user_id"] if self.token is None else self.told
 
-    async def put(self, node: KithNode) -> httpx.Response | None:
+    async def put(self, node: KithNode, patience: float = 20.0) -> httpx.Response | None:
+        headers = {"Idempotency-Key": self.key}
         try:
             async with node.http(self.token) as http:
-                return await http.post(f"/api/v1{self.path}", json=self.body, headers={"Idempotency-Key": self.key})
-        except httpx.TransportError:  # it was killed: nobody knows what became of it
+                return await http.post(f"/api/v1{self.path}", json=self.body, headers=headers, timeout=patience)
+        except httpx.TransportError:  # it was killed, or he had hung up: nobody knows what became of it
             return None
 
 
@@ -62,6 +63,7 @@ class Crowd:
         ]
         random.shuffle(self.pairs)
         self.replayed = self.found_done = 0
+        self.until_kill = 0
 
     def message(self) -> Ask:
         key = str(uuid.uuid4())
@@ -82,11 +84,13 @@ class Crowd:
         while not over.is_set():
             ask = make()
             self.asks.append(ask)
-            answer = await ask.put(self.node)
-            if answer is None:
-                return
-            if answer.status_code != 503:
+            # Half of them hang up before they can be answered, as a phone does that loses its network.
+            answer = await ask.put(self.node, random.choice((20.0, random.uniform(0.02, 0.2))))
+            if answer is not None and answer.status_code != 503:
                 self.note(ask, answer)
+                self.until_kill -= 1
+                if self.until_kill == 0:
+                    over.set()
 
     def note(self, ask: Ask, answer: httpx.Response) -> None:
         assert answer.status_code == 201, answer.text
@@ -101,12 +105,14 @@ class Crowd:
             self.replayed += 1
 
     async def one_round(self) -> None:
+        """Killed after so many answers, with whatever is under way; then everybody comes back who heard nothing."""
         over = trio.Event()
-        began = len(self.asks)
+        began, self.until_kill = len(self.asks), random.randint(1, 30)
         async with trio.open_nursery() as nursery:
-            for make in (self.message, self.message, self.message, self.conversation, self.registration):
+            for make in (*[self.message] * 6, self.conversation, self.registration):
                 nursery.start_soon(self.ask_on, make, over)
-            await trio.sleep(random.uniform(0.05, 0.5))
+            with trio.move_on_after(10):
+                await over.wait()
             self.node.kill()
             over.set()
         await self.node.start()
