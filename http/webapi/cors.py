@@ -24,7 +24,7 @@ _PREFLIGHT: Final = (
 
 class Cors:
     """Nothing is ever said about credentials: there is no cookie that a browser could add by itself, and a page that
-    holds a token may use it. (docs/decisions/0064)
+    holds a token may use it. (docs/decisions/0067)
 
     A page without an origin of its own (`Origin: null`: a sandboxed frame, a local file) is let in by `*` only, for
     anybody can make one.

@@ -88,6 +88,6 @@ async def test_a_refusal_names_itself_in_head_and_body(served: Served) -> None:
 
 @pytest.mark.parametrize("origin", ["https://evil.example.org", "null", "", "http://kith.test"])
 async def test_the_origin_of_a_page_is_no_reason_to_refuse(served: Served, origin: str) -> None:
-    """Decision 0064: there is no cookie, so a page of another origin comes with nothing but what it was given."""
+    """Decision 0067: there is no cookie, so a page of another origin comes with nothing but what it was given."""
     client = await served.connect()
     assert (await client.upgrade(Origin=origin)).status == 101
