@@ -1,7 +1,4 @@
-"""Users as admins see them, in PostgreSQL: the port `PeopleStore`.
-
-Measured with 1,000,000 users (PostgreSQL 18, two shared cores, warm): see docs/admin.md.
-"""
+"""Users as admins see them, in PostgreSQL: the port `PeopleStore`."""
 
 from typing import Final
 
@@ -17,7 +14,8 @@ from storage.postgres import Postgres
 
 _COLUMNS: Final = f"""id::text, username, display_name, email, status, is_admin, {milliseconds("suspended_until")},
  {milliseconds("created_at")}, {milliseconds("last_seen_at")}, {microseconds("created_at")}"""
-# Four ranges of four indexes. The text behind the prefix sorts before U+10FFFF, which nobody has in a name.
+# Four ranges of four indexes; what that costs with a million users stands in docs/admin.md. The text behind the prefix
+# sorts before U+10FFFF, which nobody has in a name.
 _MATCHING: Final = """id in (
   select id from users where username_key collate "C" between {} and {}
   union all select id from users where email_key collate "C" between {} and {}

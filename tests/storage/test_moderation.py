@@ -47,7 +47,9 @@ from storage.moderation import postgres_moderation
 from storage.node import begin_incarnation
 from storage.postgres import Postgres, open_postgres
 from tests.clocks import ActorToken, HandClock
+from tests.storage.conftest import postgres_world
 from tests.storage.test_accounts import AnswerLost, registration
+from tests.storage.test_indexes import prefer_indexes
 from tests.storage.worlds import Dialogue, MemoryWorld, PostgresWorld, World, begin_dialogue
 
 TOKEN = ActorToken()
@@ -637,3 +639,45 @@ async def test_a_lost_answer_to_commit_changes_nothing_twice(postgres: Postgres,
     assert (decided.status, decided.rev) == ("suspended", 4)
     assert await postgres.fetchval(int, "select rev from users") == 4
     assert await postgres.fetchval(int, "select count(*) from admin_actions") == 3
+
+
+async def test_no_list_reads_a_table_whole(database_url: str, clock: HandClock) -> None:
+    async with postgres_world(database_url) as world:
+        talk = await begin_dialogue(world)
+    await prefer_indexes(database_url)
+    tables = ("users", "reports", "appeals", "admin_actions", "sessions")
+    asking = "select sum(seq_scan)::bigint from pg_stat_user_tables where relname = any($1::text[])"
+    async with open_postgres(database_url, connections=1) as postgres:
+        before = await postgres.fetchval(int, asking, tables)
+        stores = postgres_moderation(postgres, await begin_incarnation(postgres, "node"))
+        for wanted in (
+            UserFilter(),
+            UserFilter("an"),
+            UserFilter("an", status="active"),
+            UserFilter(talk.a),
+            UserFilter(status="suspended"),
+            UserFilter(admins=True),
+        ):
+            await stores.people.find(wanted, None, 20)
+            await stores.people.find(wanted, (1_795_000_000_000_000, talk.a), 20)
+        await stores.people.counts(talk.a)
+        for status in ("open", None):
+            await stores.reports.reports(ReportFilter(status=status), None, 20)  # type: ignore[arg-type]
+            await stores.appeals.appeals(AppealFilter(status=status), None, 20)  # type: ignore[arg-type]
+        await stores.reports.reports(ReportFilter(status=None, reporter=talk.a), None, 20)
+        await stores.reports.reports(ReportFilter(status=None, about=talk.a), None, 20)
+        await stores.appeals.appeals(AppealFilter(status=None, user=talk.a), None, 20)
+        await stores.appeals.measures(talk.a)
+        for asked in (
+            ActionFilter(),
+            ActionFilter(admin=talk.a),
+            ActionFilter(target=talk.a),
+            ActionFilter(about=talk.a),
+            ActionFilter(since=clock.now()),
+        ):
+            await stores.audit.actions(asked, None, 20)
+        await stores.standing.is_admin(talk.a)
+        await stores.standing.suspension_of(talk.a)
+        await postgres.fetch(lambda _: None, "select pg_stat_force_next_flush()")
+        await postgres.fetchval(int, "select 1")
+        assert await postgres.fetchval(int, asking, tables) == before

@@ -33,9 +33,9 @@ async def test_people_are_found(any_node: Node, url: str | None) -> None:
     assert await found(q="  ben ") == ["ben"]
     assert await found(admins="true") == ["admin"]
     assert await found(status="suspended") == []
-    for trick in ("%", "_nna", "a%", "anna%", "'", "' or '1'='1", "\\", "*", "$1", "an\U0010ffff", "\ud7ff", "{0}"):
+    for trick in ("%%", "_nna", "a%", "anna%", "''", "' or '1'='1", "\\\\", "**", "$1", "an\U0010ffff", "{0}", ");"):
         assert await found(q=trick) == [], trick
-    for bad in ({"q": "a\x00"}, {"q": "x" * 300}, {"status": "angry"}, {"admins": "maybe"}, {"limit": "0"}):
+    for bad in ({"q": "a\x00"}, {"q": "a"}, {"q": "x" * 300}, {"status": "angry"}, {"admins": "maybe"}, {"limit": "0"}):
         assert code_of(await office.admin.client.get("/admin/users", params=bad)) == (400, "INVALID_QUERY"), bad
     assert code_of(await office.admin.client.get("/admin/users?cursor=%F0")) == (400, "INVALID_CURSOR")
 
