@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.json import encode
 
 from actors.deleting import Deletions, Tell, publish_deletion
@@ -41,9 +41,9 @@ CONFLICT: Final = "This client_id was used for another message"
 class Told(Struct):
     """What the database told about the commands of one drain, asked for only when memory would refuse one of them."""
 
-    sends: Known = field(default_factory=dict)
-    messages: dict[MessageId, MessageFacts] = field(default_factory=dict)
-    keys: set[KeyName] = field(default_factory=set)  # in use
+    sends: Known = {}
+    messages: dict[MessageId, MessageFacts] = {}
+    keys: set[KeyName] = set()  # in use
 
 
 class SendBatch:
@@ -75,7 +75,11 @@ class SendBatch:
             else:
                 outcome = self._delete(command, now)
             self._outcomes.append(outcome)
-            if isinstance(outcome, KithError) and outcome.code not in _ASKED_ALREADY:
+            if (
+                type(outcome) is not StoredMessage
+                and isinstance(outcome, KithError)
+                and outcome.code not in _ASKED_ALREADY
+            ):
                 self.refused.append(command)
         return len(self._outcomes)
 
