@@ -86,13 +86,15 @@ class SignInDesk:
             case ConfirmTotp():
                 return AccountAnswer(state, await self._confirm(command))
             case DisableTotp():
-                return AccountAnswer(state, await self._disable(command))
+                await self._disable(command)
+                return AccountAnswer(state, None)
             case RenewRecoveryCodes():
                 return AccountAnswer(state, await self._renew(command))
             case LinkIdentity():
                 return AccountAnswer(state, await store.link(writer, id, command))
             case UnlinkIdentity():
-                return AccountAnswer(state, await store.unlink(writer, id, command))
+                await store.unlink(writer, id, command)
+                return AccountAnswer(state, None)
         return await self._others.handle(state, command)
 
     # -- logins -------------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ class OidcProvider:
         self.now = now  # seconds since 1970
         self.issuer = ""
         self.public_client = False
+        self.says = ""  # behind its own issuer: some end it with a slash
         self.mischief: str | None = None
         self.person: dict[str, Any] = {}
         self.keys = [SigningKey("ES256")]
@@ -155,7 +156,7 @@ class OidcProvider:
                 await _send(stream, 500, b"{}", {})
 
     def _discovery(self) -> dict[str, Any]:
-        issuer = "https://evil.example.org" if self.mischief == "other_discovery" else self.issuer
+        issuer = "https://evil.example.org" if self.mischief == "other_discovery" else self.issuer + self.says
         jwks = "ftp://127.0.0.1/jwks" if self.mischief == "other_scheme" else f"{self.issuer}/jwks"
         return {
             "issuer": issuer,
@@ -201,7 +202,13 @@ class OidcProvider:
 
     def id_token(self, nonce: str) -> str:
         now, key = int(self.now()), self.keys[0]
-        claims = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": nonce} | self.person
+        claims = {
+            "iss": self.issuer + self.says,
+            "aud": CLIENT_ID,
+            "iat": now,
+            "exp": now + 300,
+            "nonce": nonce,
+        } | self.person
         lie = LIES.get(self.mischief or "")
         claims = {name: value for name, value in (claims | (lie(now) if lie else {})).items() if value is not None}
         headers = {"kid": "unheard-of" if self.mischief == "unknown_kid" else key.kid}
@@ -213,7 +220,7 @@ class OidcProvider:
             case "bad_signature":
                 return _signed(claims, SigningKey(key.algorithm).private, key.algorithm, headers)
             case "alg_none":
-                return jwt.encode(claims, None, "none", headers)
+                return jwt.encode(claims, "", "none", headers)
             case "hs256_with_public_key":
                 return _hs256(claims, headers, key.public_pem())
         return _signed(claims, key.private, key.algorithm, headers)

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import trio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from actors.ports import Clock
 from actors.shapes.errors import ErrorCode, KithError
@@ -27,7 +27,7 @@ _NAME: Final = re.compile(r"[a-z_]{1,40}").fullmatch
 
 
 class ProviderOptions(Struct, frozen=True):
-    issuer: str
+    issuer: str  # without a slash at its end
     client_id: str
     client_secret: str  # empty: a public client
     redirect_uris: Sequence[str]
@@ -96,13 +96,13 @@ class OpenIdProvider:
             async with self._lock:
                 key = await self._keys.key(discovery.jwks_uri, header.alg, header.kid)
             now = self._clock.now()
-            identity, nonce = identity_of(token, key, self._options.issuer, self._options.client_id, now)
+            identity, nonce = identity_of(token, key, discovery.issuer, self._options.client_id, now)
             check_nonce(nonce, code.nonce)
         except ProviderError as error:
             raise _away(error) from None
         except NonceError:
             raise _wrong_code() from None
-        return identity
+        return structs.replace(identity, issuer=self._options.issuer)
 
     async def _id_token(self, discovery: Discovery, code: AuthorizationCode) -> str:
         form = {
@@ -145,8 +145,9 @@ class OpenIdProvider:
 
     async def _discovered(self) -> Discovery:
         issuer = self._options.issuer
-        found = await self.fetcher.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration", Discovery)
-        if found.issuer != issuer:
+        found = await self.fetcher.get(f"{issuer}/.well-known/openid-configuration", Discovery)
+        # Some end in a slash, which the setting does not keep; apart from it they must be the same.
+        if found.issuer.removesuffix("/") != issuer:
             raise ProviderError("another_issuer")
         scheme = urlsplit(issuer).scheme
         for address in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):

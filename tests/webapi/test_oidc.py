@@ -283,6 +283,18 @@ async def test_a_public_client_has_no_secret_and_still_pkce(clock: HandClock, pr
     assert "client_secret" not in provider.forms[0]
 
 
+async def test_an_issuer_may_end_in_a_slash(node: Node, provider: OidcProvider) -> None:
+    """The setting does not keep it, so that provider was another one, and its identities no way into an account."""
+    provider.says = "/"
+    anna = await newcomer(node, provider)
+    [only] = (await anna.client.get("/auth/identities")).json()["items"]
+    assert only["issuer"] == provider.issuer
+    assert (await sign_in(node, provider)).json()["user_id"] == anna.id
+    provider.is_somebody("second")
+    assert (await link(anna, provider, None)).status_code == 201
+    assert (await anna.client.delete(f"/auth/identities/{only['id']}")).status_code == 204
+
+
 # -- what is no answer to the flow ------------------------------------------------------------------------------------
 
 
