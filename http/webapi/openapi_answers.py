@@ -46,9 +46,15 @@ HEADERS: Final[Json] = {
 }
 
 
+# What these give is good once or a secret: an answer that could be given again would have to be kept. A repeated sign-in
+# with a provider is refused by its flow, and a ticket that got lost is nobody's loss.
+_GOOD_ONCE: Final = ("/auth/oidc/finish", "/auth/oidc/link/finish", "/auth/ticket")
+
+
 def creates(route: Route) -> bool:
     """Such a route honours an Idempotency-Key."""
-    return route.method == "POST" and any(status == 201 for status, _ in route.gives)
+    makes = route.method == "POST" and any(status == 201 for status, _ in route.gives)
+    return makes and route.path not in _GOOD_ONCE
 
 
 def error_codes(route: Route) -> tuple[ErrorCode, ...]:
