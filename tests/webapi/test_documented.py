@@ -20,6 +20,7 @@ _BESIDE = {
     "/auth/register": Limit.REGISTRATIONS,
     "/auth/login": Limit.LOGINS,
     "/auth/oidc/finish": Limit.LOGINS,
+    "/appeals": Limit.REPORTS,
 }
 
 
