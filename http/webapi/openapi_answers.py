@@ -46,8 +46,8 @@ HEADERS: Final[Json] = {
 }
 
 
-# What these give is good once or a secret: an answer that could be given again would have to be kept. A repeated sign-in
-# with a provider is refused by its flow, and a ticket that got lost is nobody's loss.
+# What these give is good once, or secret: an answer that could be given again would have to be kept. A sign-in with a
+# provider that is repeated is refused by its flow, and a ticket that got lost is nobody's loss.
 _GOOD_ONCE: Final = ("/auth/oidc/finish", "/auth/oidc/link/finish", "/auth/ticket")
 
 
