@@ -1,5 +1,7 @@
 """What a user's actor does with reports, appeals and the measures of admins: it is the only writer of his standing."""
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from actors.moderation_ports import Moderation
@@ -18,8 +20,10 @@ from actors.shapes.moderation import (
     StandingChanged,
     Suspend,
 )
-from actors.shapes.users import DeskCommand, UserState
+from actors.shapes.users import ChangePassword, DeskCommand, UpdateProfile, UserState
 from actors.user import AccountAnswer, Desk
+
+_NOT_FOR_THE_SUSPENDED: Final = (UpdateProfile, ChangePassword)
 
 
 class ModerationDesk:
@@ -37,6 +41,9 @@ class ModerationDesk:
         """Durable when it returns. Reports and appeals are answered with FiledReport and FiledAppeal, everything else
         of these but NoteAction with StandingChanged."""
         if not isinstance(command, ModerationCommand):
+            # His request may have been let in before he was suspended, and have waited behind that in the mailbox.
+            if state is not None and state.status == "suspended" and isinstance(command, _NOT_FOR_THE_SUSPENDED):
+                raise KithError(ErrorCode.FORBIDDEN, "This account is suspended")
             return await self._others.handle(state, command)
         if state is None or state.status == "deleted":
             raise KithError(ErrorCode.USER_NOT_FOUND)
