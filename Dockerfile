@@ -13,7 +13,7 @@ RUN python -m venv .venv \
  && .venv/bin/python -I -m pip install --no-cache-dir --disable-pip-version-check --no-input --no-deps \
         --require-hashes --only-binary :all: -r pins.txt \
  && .venv/bin/python -I -m pip uninstall --yes --quiet setuptools pip \
- && rm pins.py pins.txt constraints.txt
+ && rm pins.py pins.txt
 COPY LICENSE ./
 COPY actors actors
 COPY http http
