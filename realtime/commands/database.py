@@ -25,7 +25,10 @@ LEAST_CONNECTIONS, SPARE_CONNECTIONS = 100, 50
 @contextmanager
 def embedded(settings: Settings) -> Iterator[Cluster]:
     """The embedded PostgreSQL, running; stopped at the end, also when the start is broken off."""
-    connections = str(max(LEAST_CONNECTIONS, settings.database_pool_max + SPARE_CONNECTIONS))
+    workers, most = settings.kith_workers, settings.database_pool_max
+    if workers > 1:
+        most += most // workers  # during a rolling restart there is one worker more, with its share
+    connections = str(max(LEAST_CONNECTIONS, most + SPARE_CONNECTIONS))
     cluster = Cluster(settings.var, parameters={"max_connections": connections}, report=log.info)
     try:
         try:

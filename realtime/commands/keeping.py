@@ -44,5 +44,8 @@ async def keep_bus(bus: Kept) -> None:
             wait = WATCH_SECONDS
             continue
         log.error("Valkey has gone and is started again")
-        bus.revive()
+        try:
+            bus.revive()
+        except OSError as error:  # no memory, no descriptor: a later try may find some
+            log.error("Valkey does not come back", extra={"reason": str(error)})
         wait = min(wait * 2, LONGEST_WAIT_SECONDS)

@@ -1,5 +1,6 @@
 """`kith reset`: everything that is stored in KITH_VAR goes, after somebody has said so."""
 
+import shutil
 import sys
 
 from realtime.node_lock import NodeLock
@@ -27,5 +28,6 @@ def reset(settings: Settings, *, asked: bool) -> int:
         # By name: KITH_VAR may be a folder that holds other things, too. The lock is in use, and stays.
         for name in ("secret", "postgres.log", "postgres.old.log"):
             (var / name).unlink(missing_ok=True)
+        shutil.rmtree(var / "valkey", ignore_errors=True)
     print(f"{var} holds nothing of Kith's any more.")
     return 0

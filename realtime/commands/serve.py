@@ -1,4 +1,4 @@
-"""`kith serve`: takes lock and port, brings up the database, runs the node or its workers, and ends all of it in order."""
+"""`kith serve`: takes lock and port, brings up the database, runs the node or its workers, and ends all in order."""
 
 import contextlib
 import logging

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from actors.clock import SystemClock
+from realtime.commands import supervise
 from realtime.refusal import RefusalError
 from realtime.workers import supervisor as supervising
 from realtime.workers.supervisor import Supervisor
@@ -141,3 +142,24 @@ async def test_a_worker_that_hangs_for_long_is_killed_and_started_again(
         await until(lambda: crew.starts.count("1 crashed") > 0 and crew.starts.count("2 crashed") > 0, "new ones")
     assert "a worker does not answer" in caplog.text
     assert "a worker hangs and is killed" in caplog.text
+
+
+@pytest.mark.parametrize(("had", "has", "wish"), [(False, False, "roll"), (True, True, "roll"), (True, False, "stop")])
+async def test_a_hang_up_means_new_workers_unless_the_terminal_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had: bool, has: bool, wish: str
+) -> None:
+    wishes: list[str] = []
+    crew = Crew(tmp_path / "notes", SERVE)
+    monkeypatch.setattr(supervise, "has_terminal", lambda: has)
+    monkeypatch.setattr(crew.supervisor, "roll", lambda: wishes.append("roll"))
+
+    async def one_hang_up() -> AsyncIterator[int]:
+        yield signal.SIGHUP
+
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        await supervise.hear_hang_ups(one_hang_up(), crew.supervisor, had)
+        with trio.move_on_after(0.05 if wish == "roll" else 5.0):
+            async for _ in signals:
+                wishes.append("stop")
+                break
+    assert wishes == [wish]

@@ -105,6 +105,7 @@ async def test_three_workers_are_one_server(start_node: StartNode, database_url:
         f'up_worker{{worker="{number}"}} 1' for number in ALL
     }
 
+    await a_message_crosses_from_worker_to_worker(node)
     await a_logout_closes_the_sockets_on_all_workers(node)
 
     node.signal(signal.SIGTERM)
@@ -207,6 +208,24 @@ async def test_a_worker_that_hangs_keeps_nobody_waiting(start_node: StartNode) -
     os.kill(stopped, signal.SIGSTOP)
     assert await node.stop(seconds=10.0) == 0
     assert (node.var / "stopped-in-order").exists()
+
+
+async def a_message_crosses_from_worker_to_worker(node: KithNode) -> None:
+    """With no REDIS_URL: the supervisor's own Valkey wakes the other worker's sweep."""
+    anna, ben = await register(node, "anna"), await register(node, "ben")
+    chat = await anna.chat_with(ben)
+    async with phone_of(anna) as here:
+        alone = await by_worker(node, "gateway_websockets")
+        for _ in range(20):
+            async with phone_of(ben) as there:
+                both = await by_worker(node, "gateway_websockets")
+                if max(both.values()) > max(alone.values()):
+                    continue  # at the same worker
+                await here.say(chat, "from the next room")
+                with trio.fail_after(2.0):
+                    await there.event("message.created", text="from the next room")
+                return
+    raise AssertionError("all sockets are at the same worker")
 
 
 async def a_logout_closes_the_sockets_on_all_workers(node: KithNode) -> None:
