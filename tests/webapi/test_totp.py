@@ -11,6 +11,8 @@ import trio
 from actors.rules.totp import code_at, step_of
 from actors.sealing import Seals
 from storage.memory.sign_in import MemorySignIn
+from tests.clocks import HandClock
+from tests.webapi.conftest import postgres_node
 from tests.webapi.node import PASSWORD, SECRET, Node, Person, open_node
 
 WRONG = "000000"
@@ -375,3 +377,29 @@ async def test_codes_survive_a_new_secret_of_the_server_and_are_sealed_anew(node
         answer = await client.post("/auth/login", json=body | {"totp": app.next_code()})
         assert code(answer) == "500 ENCRYPTION_ERROR"
         assert (await client.post("/auth/login", json=body | {"totp": recovery[0]})).status_code == 200
+
+
+async def test_of_two_nodes_with_the_same_code_one_lets_in(database_url: str, clock: HandClock) -> None:
+    """Each has an actor of this user, and neither knows of the other."""
+    async with postgres_node(database_url, clock) as here, postgres_node(database_url, clock, "other") as there:
+        anna = await here.person("anna")
+        app, _ = await with_codes(anna)
+        body = {"email": anna.email, "password": PASSWORD, "totp": app.code()}
+        statuses: list[int] = []
+
+        async def attempt(node: Node) -> None:
+            async with node.client(address="10.8.8.8") as client:
+                statuses.append((await client.post("/auth/login", json=body)).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(attempt, here)
+                nursery.start_soon(attempt, there)
+        assert sorted(statuses) == [
+            200,
+            401,
+            401,
+            401,
+            401,
+            401,
+        ]  # the pause is for a sixth
