@@ -1,6 +1,7 @@
 """What the handlers of admins share: who acts, until when, and the answer about somebody's standing."""
 
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 
@@ -10,6 +11,8 @@ from actors.shapes.ids import UserId
 from actors.shapes.moderation import Act, ActionId, UserStatus
 from actors.shapes.times import WallTime, wall_time
 from webapi.call import Call
+
+_LONGEST_MS: Final = 36_525 * 86_400_000  # a hundred years
 
 
 class StandingView(Struct, frozen=True):
@@ -30,8 +33,9 @@ def end_of(call: Call, until: datetime | None) -> WallTime | None:
     if until is None:
         return None
     end = wall_time(until)
-    if end <= call.now:
-        raise invalid("until", "`until` is in the future")
+    # Not for ever either: a time past the year 9999 could be stored and never be written out again.
+    if not call.now < end <= call.now + _LONGEST_MS:
+        raise invalid("until", "`until` is in the future, and within a hundred years")
     return end
 
 

@@ -149,11 +149,23 @@ async def test_what_failed_is_no_deed(any_node: Node, url: str | None) -> None:
         (f"/admin/users/{anna.id}/suspend", {"reason": "x", "until": "tomorrow"}, 400, "INVALID_PAYLOAD"),
         (f"/admin/users/{anna.id}/suspend", {"reason": "x", "until": "2026-12-01T00:00:00"}, 400, "INVALID_PAYLOAD"),
         (f"/admin/users/{anna.id}/suspend", {"reason": "x", "until": "2001-01-01T00:00:00Z"}, 400, "INVALID_PAYLOAD"),
+        (
+            f"/admin/users/{anna.id}/suspend",
+            {"reason": "x", "until": "9999-12-31T23:00:00-12:00"},
+            400,
+            "INVALID_PAYLOAD",
+        ),
         (f"/admin/reports/{some_id()}/decide", {"decision": "dismiss", "note": "x"}, 404, "CONTENT_NOT_FOUND"),
         (f"/admin/appeals/{some_id()}/decide", {"decision": "grant", "note": "x"}, 404, "CONTENT_NOT_FOUND"),
     ):
         answer = await office.admin.client.post(path, json=body)
         assert code_of(answer) == (status, code), (path, body)
+    half = await office.admin.client.post(
+        f"/admin/users/{anna.id}/suspend",
+        content=b'{"reason": "\\ud800"}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert code_of(half) == (400, "INVALID_PAYLOAD"), "half a character"
     gone = await office.admin.client.delete(f"/admin/messages/{some_id()}")
     assert code_of(gone) == (404, "MESSAGE_NOT_FOUND")
     assert code_of(await office.admin.client.get(f"/admin/users/{some_id()}")) == (404, "USER_NOT_FOUND")
