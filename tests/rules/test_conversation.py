@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from actors.rules.conversation import access, blocked, decide_send, not_found
-from actors.shapes.conversations import ConversationState, Member, SendMessage
+from actors.rules.conversation import access, blocked, decide_delete, decide_send, not_found
+from actors.shapes.conversations import ConversationState, DeleteMessage, Member, SendMessage
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
-from actors.shapes.messages import StoredMessage
+from actors.shapes.messages import DeletedMessage, MessageDeleted, MessageFacts, StoredMessage
 from actors.shapes.times import WallTime
 
 ANN, BOB, EVE = (UserId(f"0190aaaa-0000-7000-8000-00000000000{n}") for n in range(3))
@@ -101,3 +101,58 @@ def test_whatever_comes_numbers_have_no_gap_and_refusals_change_nothing(sends: l
     assert [m.rev for m in stored] == list(range(12, 12 + len(stored)))
     assert (state.seq, state.rev) == (7 + len(stored), 11 + len(stored))
     assert state.members == state_of().members
+
+
+# -- deleting ---------------------------------------------------------------------------------------------------------
+
+OLD = MessageFacts(NEW, 3, 5, 5, BOB, deleted=False)  # of Bob's, at revision 5
+LATE = 6  # who joined here never saw it
+
+
+def group(role: str, joined_rev: int = 1) -> ConversationState:
+    """Ann in this role, Bob a member."""
+    members = {ANN: Member(ANN, "ann", role, joined_rev), BOB: Member(BOB, "bob", "member", LATE)}
+    return state_of(type="group", members=members)
+
+
+DELETES = [
+    # (who, as an admin of the platform, Ann's role, she joined at, the message, what comes of it)
+    (BOB, False, "member", 1, OLD, "deleted"),  # his own, although he came back later
+    (ANN, False, "member", 1, OLD, ErrorCode.FORBIDDEN),
+    (ANN, False, "admin", 1, OLD, "deleted"),
+    (ANN, False, "owner", 5, OLD, "deleted"),
+    (ANN, False, "owner", LATE, OLD, ErrorCode.MESSAGE_NOT_FOUND),
+    (ANN, False, "owner", 1, None, ErrorCode.MESSAGE_NOT_FOUND),
+    (EVE, False, "member", 1, OLD, ErrorCode.CONVERSATION_NOT_FOUND),
+    (EVE, False, "member", 1, None, ErrorCode.CONVERSATION_NOT_FOUND),
+    (EVE, True, "member", 1, OLD, "deleted"),
+    (EVE, True, "member", 1, None, ErrorCode.MESSAGE_NOT_FOUND),
+]
+
+
+@pytest.mark.parametrize(("who", "as_admin", "role", "joined", "facts", "outcome"), DELETES)
+def test_who_may_delete(
+    who: UserId, as_admin: bool, role: str, joined: int, facts: MessageFacts | None, outcome: str
+) -> None:
+    state = group(role, joined)
+    decided = decide_delete(state, DeleteMessage(who, NEW, as_admin=as_admin), facts, NOW)
+    if outcome != "deleted":
+        assert isinstance(decided, KithError)
+        assert decided.code == outcome
+        return
+    assert decided == (structs.replace(state, rev=12), DeletedMessage(NEW, TALK, 3, 12, 5, who, NOW))
+
+
+@pytest.mark.parametrize("as_admin", [False, True])
+def test_what_is_deleted_stays_as_it_is(as_admin: bool) -> None:
+    gone = structs.replace(OLD, rev=9, deleted=True)
+    for who in (ANN, BOB):
+        decided = decide_delete(group("owner"), DeleteMessage(who, NEW, as_admin=as_admin), gone, NOW)
+        assert decided == MessageDeleted(9)
+
+
+def test_where_nothing_is_nothing_is_deleted() -> None:
+    for as_admin in (False, True):
+        decided = decide_delete(None, DeleteMessage(ANN, NEW, as_admin=as_admin), OLD, NOW)
+        assert isinstance(decided, KithError)
+        assert decided.code == ErrorCode.CONVERSATION_NOT_FOUND

@@ -1,5 +1,7 @@
 """The contract of what is written beside a unit, on PostgreSQL and on the twin in memory: tombstones and keys."""
 
+import itertools
+
 import pytest
 import trio
 from msgspec.structs import replace
@@ -17,12 +19,14 @@ from actors.ports import (
     Unit,
 )
 from actors.shapes.idempotency import KEPT_HOURS, Keyed, KeyRow
-from actors.shapes.ids import UserId
+from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.messages import DeletedMessage, StoredMessage
 from actors.shapes.times import WallTime, iso
+from storage.journal.statement import flush_of
+from storage.node import NodeIdentity
 from tests.clocks import START
 from tests.storage.test_journal_contract import append_all, rename
-from tests.storage.worlds import TOKEN, Dialogue, World, batch, begin_dialogue, birth, message
+from tests.storage.worlds import TOKEN, Dialogue, World, batch, begin_dialogue, birth, message, new_id
 
 DAY_MS = KEPT_HOURS * 3_600_000
 
@@ -288,3 +292,22 @@ async def test_many_with_the_same_keys_in_any_order_end_all_of_them(world: World
                 nursery.start_soon(one, place, talk)
     assert receipts.count(Committed()) == 4
     assert all(isinstance(receipt, KeysUsed | Committed) for receipt in receipts)
+
+
+# -- the statement ----------------------------------------------------------------------------------------------------
+
+
+def pieces(*units: Unit) -> list[str]:
+    """Which riders the flush of these units has."""
+    sql = flush_of(NodeIdentity("node", 1, itertools.count(1)), units).sql
+    return [name for name in ("moved", "d_wiped", "k_held", "a_noted") if f"{name} as" in sql]
+
+
+def test_a_flush_has_the_pieces_that_its_units_need_and_no_more() -> None:
+    talk, user = ConversationId(new_id()), UserId(new_id())
+    said = message(talk, user, 1, 2)
+    plain = batch(talk, 1, [said])
+    gone = replace(plain, beside=Beside(deleted=(tombstone(said, 3, user),)))
+    assert pieces(plain) == pieces(replace(plain, beside=Beside())) == []
+    assert pieces(plain, gone) == ["moved", "d_wiped"]
+    assert pieces(with_key(plain, keyed(user)), gone) == ["moved", "d_wiped", "k_held"]
