@@ -38,8 +38,8 @@ _STACKED: Final = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1
 
 def check_email(email: str) -> str:
     """The e-mail as it is kept: as given, in NFC. Raises INVALID_EMAIL."""
-    kept = composed(email)
-    local, at, domain = kept.rpartition("@")
+    kept = composed(email, EMAIL_LIMIT)
+    local, at, domain = kept[: EMAIL_LIMIT + 1].rpartition("@")
     labels = domain.split(".")
     fits = (
         bool(at)
@@ -52,14 +52,18 @@ def check_email(email: str) -> str:
         and not labels[-1].isdigit()
     )
     if not fits:
-        shown = email if email.isprintable() and len(email) <= _SHOWN else None
+        shown = email if len(email) <= _SHOWN and email.isprintable() else None
         raise KithError(ErrorCode.INVALID_EMAIL, details={"field": "email", "value": shown})
     return kept
 
 
 def email_key(email: str) -> str:
     """Two e-mails with the same key are the same account's."""
-    return composed(composed(email).casefold())
+    kept = composed(email, EMAIL_LIMIT)
+    if len(kept) > EMAIL_LIMIT:
+        return kept  # nobody's, so whom it would be the same as does not matter
+    folded = kept.casefold()
+    return composed(folded, len(folded))
 
 
 def check_username(username: str) -> str:
@@ -96,7 +100,7 @@ def username_variants(username: str, id: UserId) -> tuple[str, ...]:
 
 def check_password(password: str) -> str:
     """The password as it is hashed: in NFC, because keyboards differ in how they compose. Raises WEAK_PASSWORD."""
-    kept = composed(password)
+    kept = composed(password, PASSWORD_LONGEST_BYTES)
     if len(kept) < PASSWORD_SHORTEST or len(kept.encode()) > PASSWORD_LONGEST_BYTES:
         raise KithError(ErrorCode.WEAK_PASSWORD, details={"field": "password"})
     return kept
@@ -118,7 +122,7 @@ def check_profile(changes: UpdateProfile) -> UpdateProfile:
 def _text(text: str | None, limit: int, field: str) -> str | None:
     if text is None:
         return None
-    kept = composed(text).strip()
+    kept = composed(text.strip(), limit).strip()
     if len(kept) > limit:
         raise KithError(
             ErrorCode.CONTENT_TOO_LONG, f"`{field}` has at most {limit:,} characters", details={"field": field}
@@ -168,12 +172,12 @@ def _web_address(url: str | None) -> str | None:
 
 
 def _interests(interests: tuple[str, ...]) -> tuple[str, ...]:
+    if len(interests) > INTERESTS_LIMIT:  # before each letter of a megabyte is looked at
+        raise invalid("interests", f"at most {INTERESTS_LIMIT} interests")
     kept: dict[str, str] = {}  # by what they are compared by, in their order
     for interest in interests:
         line = _line(interest, INTEREST_LIMIT, "interests")
         if line is None:
             raise invalid("interests", "an interest must not be empty")
         kept.setdefault(line.casefold(), line)
-    if len(kept) > INTERESTS_LIMIT:
-        raise invalid("interests", f"at most {INTERESTS_LIMIT} interests")
     return tuple(kept.values())

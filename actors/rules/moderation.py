@@ -22,6 +22,6 @@ def decided_already(status: str) -> KithError:
 
 def check_reason(text: str, field: str, limit: int = REASON_LIMIT) -> str:
     """The text as it is kept: in NFC, without the space around it, and not empty."""
-    kept = composed(text).strip()
+    kept = composed(text.strip(), limit).strip()
     check_text(kept, limit, field)
     return kept

@@ -2,14 +2,19 @@
 
 import sys
 import unicodedata
+from collections.abc import Callable
 from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.rules.accounts import INTEREST_LIMIT, check_email, check_password, check_profile, email_key
+from actors.rules.moderation import check_reason
 from actors.rules.texts import check_text, composed
 from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.messages import TEXT_LIMIT
+from actors.shapes.users import UpdateProfile
 
 COMPOSED = "\u00e9"
 DECOMPOSED = "e\u0301"
@@ -70,17 +75,65 @@ def test_the_short_cut_decides_like_the_definition(text: str, limit: int) -> Non
 def test_endless_marks_cost_no_more_than_other_text(pair: str) -> None:
     """Sorting them is quadratic: 250,000 in one request stopped the node for minutes, before anybody had signed in."""
     begun = process_time()
-    assert composed("a" + pair * 125_000) == "a" + pair * 125_000
+    assert composed("a" + pair * 125_000, 250_001) == "a" + pair * 125_000
     assert verdict("a" + pair * 125_000, limit=8_000) is ErrorCode.CONTENT_TOO_LONG
     assert process_time() - begun < 1.0
 
 
 def test_a_run_of_thirty_marks_is_still_composed() -> None:
-    assert composed("e" + "\u0301" * 30) == "\u00e9" + "\u0301" * 29
-    assert composed("e" + "\u0316\u0301" * 15) == unicodedata.normalize("NFC", "e" + "\u0316\u0301" * 15)
+    assert composed("e" + "\u0301" * 30, 31) == "\u00e9" + "\u0301" * 29
+    assert composed("e" + "\u0316\u0301" * 15, 31) == unicodedata.normalize("NFC", "e" + "\u0316\u0301" * 15)
 
 
 def test_every_mark_there_is_counts_as_one() -> None:
     marks = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(c)]
     assert len(marks) > 900
-    assert all(composed("e" + mark * 200) == "e" + mark * 200 for mark in marks)
+    assert all(composed("e" + mark * 200, 201) == "e" + mark * 200 for mark in marks)
+
+
+TIRING = {
+    "growing": GROWS,
+    "greek": "\u0390",  # of all single characters the slowest to casefold and compose
+    "runs": "a" + "\u0301" * 15 + "\u0327" * 15,
+    "astral": "a" + "\U0001d165" * 15 + "\U0001d16d" * 15,
+}
+
+
+@pytest.mark.parametrize("kind", TIRING)
+def test_a_megabyte_is_refused_at_once_wherever_a_text_belongs(kind: str) -> None:
+    """Each took up to two seconds, in which the node did nothing else: registering did it before anything was paid."""
+    text = TIRING[kind] * (1_000_000 // len(TIRING[kind].encode()))
+    checks: list[Callable[[], object]] = [
+        lambda: check_email(f"{text}@example.org"),
+        lambda: check_email(f"anna@{text}.example.org"),
+        lambda: check_password(text),
+        lambda: check_reason(text, "text"),
+        lambda: check_text(text, TEXT_LIMIT, "text"),
+        lambda: check_profile(UpdateProfile(bio=text)),
+        lambda: check_profile(UpdateProfile(display_name=text)),
+        lambda: check_profile(UpdateProfile(interests=(text[:INTEREST_LIMIT],) * 20_000)),
+    ]
+    begun = process_time()
+    email_key(text)
+    for check in checks:
+        with pytest.raises(KithError):
+            check()
+    assert process_time() - begun < 0.1
+
+
+@pytest.mark.parametrize("kind", TIRING)
+def test_the_longest_that_is_composed_takes_milliseconds(kind: str) -> None:
+    text = (TIRING[kind] * TEXT_LIMIT)[: TEXT_LIMIT * 4]
+    begun = process_time()
+    composed(text, TEXT_LIMIT)
+    assert process_time() - begun < 0.1
+
+
+def test_no_character_comes_of_more_than_four() -> None:
+    """What is four times too long is too long in NFC, too."""
+    assert max(len(unicodedata.normalize("NFD", chr(code))) for code in range(sys.maxunicode + 1)) == 4
+
+
+def test_space_around_a_text_does_not_keep_it_from_being_composed() -> None:
+    assert check_reason(" " * 50_000 + DECOMPOSED, "text") == COMPOSED
+    assert check_profile(UpdateProfile(bio=" " * 50_000 + DECOMPOSED)).bio == COMPOSED
