@@ -272,7 +272,7 @@ class _Talk(NamedTuple):
         for n, name in enumerate(self.members):
             last = max((seq for seq, (who, _) in enumerate(self.lines, 1) if who == name), default=0)
             # Some have not looked in for a while; nobody has missed what he has answered to.
-            unread = 0 if chance(f"{name} reads {self.name}", 3) else chance(f"{name} missed {self.name}", 4)
+            unread = chance(f"{name} missed {self.name}", 4) if chance(f"{name} reads {self.name}", 2) else 0
             role = roles[n] if n < len(roles) else "member"
             read = max(last, said - unread)
             yield {"conversation_id": self.id, "user_id": seeded_id(name), "role": role, "read": read}
@@ -290,7 +290,12 @@ def _talks() -> list[_Talk]:
         for (a, b), texts in TALKS.items()
     ]
     groups = [_Talk(group.name, group.name, group.description, group.members, group.lines, 0) for group in GROUPS]
-    return [talk._replace(ended=4 + chance(f"{talk.name} ended", 5 * DAY_MINUTES)) for talk in direct + groups]
+    return [talk._replace(ended=_ended(talk.name)) for talk in direct + groups]
+
+
+def _ended(name: str) -> int:
+    """How many minutes ago a talk ended: many of them today, some days ago."""
+    return 3 + chance(f"{name} ended", 1_000) ** 2 * 5 * DAY_MINUTES // 1_000_000
 
 
 def _story_id(tale: Tale) -> str:
