@@ -5,6 +5,8 @@
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS installed
+# A mirror of the package index, if there is one: --build-arg PIP_INDEX_URL=https://mirror.example.org/simple
+ARG PIP_INDEX_URL
 WORKDIR /opt/kith
 COPY constraints.txt docker/pins.py ./
 # As `make run` does: every file's hash is checked, nothing is resolved, nothing is compiled.

@@ -203,7 +203,9 @@ def test_both_targets_of_the_sources_are_there_and_the_last_is_the_server() -> N
     stages = [rest.split() for rest in said("FROM")]
     assert [stage[-1] for stage in stages] == ["installed", "program", "worker", "api"]
     assert [stage[0] for stage in stages] == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}", "program", "program"]
-    assert read()["services"]["server"]["build"]["target"] == "api"
+    build = read()["services"]["server"]["build"]
+    assert build["target"] == "api"
+    assert set(build["args"]) <= {rest.partition("=")[0] for rest in said("ARG")}
 
 
 def test_the_image_runs_as_somebody_with_a_fixed_number_and_can_be_read_only() -> None:
