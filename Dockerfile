@@ -23,8 +23,10 @@ COPY migrations migrations
 COPY realtime realtime
 COPY storage storage
 # The .pth and the launcher are the installer's own; the byte code is made here because the file system will be read-only.
+# A checkout made under a strict umask must not become an image that its user cannot read.
 RUN python -I -c 'import sys; sys.path.insert(0, "realtime"); import installer; installer.write_links()' \
- && .venv/bin/python -I -m compileall -q -f -j 0 --invalidation-mode unchecked-hash actors http realtime storage .venv/lib
+ && .venv/bin/python -I -m compileall -q -f -j 0 --invalidation-mode unchecked-hash actors http realtime storage .venv/lib \
+ && chmod -R a+rX .
 
 FROM ${PYTHON_IMAGE} AS program
 ARG VERSION=unreleased

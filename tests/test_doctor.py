@@ -421,6 +421,9 @@ def test_the_running_node_is_asked_how_it_is(tmp_path: Path) -> None:
     parts = '{"status": "degraded", "checks": {"storage": {"state": "away"}, "journal": {"state": "ok"}}}'
     with web({"/healthz": (200, parts)}) as url, NodeLock(tmp_path) as lock:
         report = Report()
+        (tmp_path / "kith.lock").write_text("")  # taken, and nothing noted yet
+        assert dict(port_rows(settings, report))["running here"] == "pid 0, not ready yet"
+        lock.note("")
         assert dict(port_rows(settings, report))["running here"].endswith("not ready yet")
         lock.note(url)
         rows = dict(port_rows(settings, report))

@@ -13,7 +13,7 @@ ANSWER_SECONDS = 3.0
 
 
 class Running(NamedTuple):
-    """What the lock says; `url` is empty while the node is not ready yet."""
+    """What the lock says; `url` is empty while the node is not ready yet, `pid` 0 in the moment before it is noted."""
 
     pid: int
     url: str
@@ -34,7 +34,7 @@ def running_node(settings: Settings) -> Running | None:
     except RefusalError:
         # Taken: whoever holds it has written down who he is.
         pid, _, url = (settings.var / "kith.lock").read_text().strip().partition(" ")
-        return Running(int(pid), url)
+        return Running(int(pid) if pid.isdecimal() else 0, url)
     except OSError:
         return None
 
