@@ -168,10 +168,10 @@ def contradictions(settings: Settings) -> list[str]:
         low, high = getattr(settings, least), getattr(settings, most)
         if low > high:
             problems.append(f"{least.upper()} is {low} and must be at most {most.upper()}, which is {high}.")
-    workers, least = settings.kith_workers, settings.kith_workers * LEAST_POOL_OF_WORKER
-    if workers > 1 and settings.database_pool_max < least:
+    workers, pool = settings.kith_workers, settings.kith_workers * LEAST_POOL_OF_WORKER
+    if workers > 1 and settings.database_pool_max < pool:
         problems.append(
-            f"DATABASE_POOL_MAX is {settings.database_pool_max} and must be at least {least} for KITH_WORKERS={workers}"
+            f"DATABASE_POOL_MAX is {settings.database_pool_max} and must be at least {pool} for KITH_WORKERS={workers}"
             f": {LEAST_POOL_OF_WORKER} for each, of which the journal has two and the sweep one."
         )
     if settings.oidc_issuer and not (settings.oidc_client_id and settings.oidc_redirect_uris):
