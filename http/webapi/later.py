@@ -138,7 +138,8 @@ def _refusing(feature: str) -> Callable[[Call], Awaitable[Answer]]:
 
 def _routes(feature: str, rows: tuple[str, ...]) -> list[Route]:
     handler = _refusing(feature)
-    return [Route(*row.split(" ", 1), handler, refuses=(ErrorCode.NOT_IMPLEMENTED,)) for row in rows]
+    split = [row.partition(" ") for row in rows]
+    return [Route(method, path, handler, refuses=(ErrorCode.NOT_IMPLEMENTED,)) for method, _, path in split]
 
 
 # Not among the routes that are documented: nobody should build on them yet.

@@ -107,7 +107,8 @@ class RouteTable:
                     self._add(name, route.method, prefix + route.path)
         for alias, name in ALIASES.items():
             if name in self._routes:
-                self._add(name, *alias.split(" ", 1), strict=True)
+                method, _, path = alias.partition(" ")
+                self._add(name, method, path, strict=True)
         self._adapter = self._map.bind("")
 
     def _add(self, name: str, method: str, path: str, strict: bool = False) -> None:
