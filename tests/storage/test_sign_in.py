@@ -33,7 +33,7 @@ from storage.memory.accounts import MemoryAccounts
 from storage.memory.sign_in import MemorySignIn
 from storage.memory.tables import MemoryTables
 from storage.node import begin_incarnation
-from storage.postgres import Postgres, Work, open_postgres
+from storage.postgres import Postgres, Statements, Work, open_postgres
 from storage.sign_in import PostgresSignIn
 from tests.clocks import ActorToken, HandClock
 
@@ -417,7 +417,18 @@ async def test_two_who_remove_each_the_others_last_way_in_leave_one(postgres: Po
         except KithError as error:
             codes.append(error.code)
 
+    async def hold(statements: Statements) -> None:
+        """Both rows, until both attempts are under way: each would then see the other's identity still there."""
+        await statements.execute("select id from identities for update")
+        await statements.execute("select pg_sleep(0.7)")
+
+    holding = "select count(*) from pg_stat_activity where query = 'select pg_sleep(0.7)' and state = 'active'"
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(postgres.transaction, hold)
+        for _ in range(70):
+            if await postgres.fetchval(int, holding):
+                break
+            await trio.sleep(0.01)
         nursery.start_soon(attempt, command.identity_id)
         nursery.start_soon(attempt, second.id)
     assert codes == [ErrorCode.FORBIDDEN]
