@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, open_websocket_url
 
+from realtime.wire.handshake import client_request
 from tests.conftest import copy_of_var
 from tests.system.conftest import StartNode
 from tests.system.crew import MANY, WORKERS, by_worker, family_of, lives, until, until_crew_is, workers_of
@@ -134,7 +135,7 @@ async def test_kill_9_of_a_worker_under_load(start_node: StartNode, database_url
         os.kill(before[victim], signal.SIGKILL)
         await until(lambda: workers_of(node).get(victim) not in (None, before[victim]), "a new process", 1.0)
         ready = f'"msg": "a worker is ready", "worker": {victim}'
-        await until(lambda: node.log.read_text().count(ready) == 2, "the new worker to serve", 8.0)
+        await until(lambda: node.log.read_text().count(ready) == 2, "the new worker to serve", 20.0)
         await trio.sleep(0.5)
         talkers.over.set()
     assert len(talkers.closes) == sockets[victim] > 0, "who was connected elsewhere noticed nothing"
@@ -165,15 +166,26 @@ async def test_a_rolling_restart_refuses_nobody(start_node: StartNode, database_
                 connected += 1
             await trio.sleep(0.02)
 
+    async def knock_slowly() -> None:
+        """Let in by a worker that is told to stop before the head has come."""
+        while not talkers.over.is_set():
+            stream = await trio.open_tcp_stream("127.0.0.1", int(node.url.rsplit(":", 1)[1]))
+            await trio.sleep(0.1)
+            await stream.send_all(client_request("kith.test", "/ws", b"dGhlIHNhbXBsZSBub25jZQ==", []))
+            assert (await stream.receive_some(1_000)).startswith(b"HTTP/1.1 101")
+            await stream.aclose()
+
     async with trio.open_nursery() as nursery:
         for person, chat in await pairs(node, 4):
             nursery.start_soon(talkers.talk, person, chat)
-        for _ in range(3):
+        for _ in range(2):
             nursery.start_soon(knock)
+        for _ in range(6):
+            nursery.start_soon(knock_slowly)
         await trio.sleep(0.5)
         before = workers_of(node)
         node.signal(signal.SIGHUP)
-        await until(lambda: "all workers are new" in node.log.read_text(), "the restart of all", 25.0)
+        await until(lambda: "all workers are new" in node.log.read_text(), "the restart of all", 60.0)
         await trio.sleep(0.3)
         talkers.over.set()
     after = workers_of(node)
