@@ -14,7 +14,8 @@ Json = dict[str, Any]
 REF: Final = "#/components/schemas/{name}"
 UUID_PATTERN: Final = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-# What ends in `_id` or is called `id` is a UUID, but for these: names that others gave.
+# What ends in `_id` or is called `id` is a UUID, and these are, too; but not those: names that others gave.
+_UUIDS: Final = frozenset({"id", "reply_to", "deleted_by", "mentions"})
 _NO_UUIDS: Final = frozenset({"request_id", "device_id", "sender_key_id"})
 
 
@@ -113,7 +114,7 @@ def _formatted(schema: Json) -> Json:
 def _with_format(name: str, schema: Json) -> Json:
     if name in _NO_UUIDS:
         return dict(schema)
-    if name == "id" or name.endswith(("_id", "_ids")):
+    if name in _UUIDS or name.endswith(("_id", "_ids")):
         return _refined(schema, {"format": "uuid", "pattern": UUID_PATTERN})
     if name == "timestamp" or name.endswith(("_at", "_until")):
         return _refined(schema, {"format": "date-time"})

@@ -64,6 +64,7 @@ test("bounds are told with their unit", () => {
   assert.equal(page.bounds({ type: "array", maxItems: 10, items: { type: "string", maxLength: 36 } }), "at most 10 items, at most 36 characters");
   assert.equal(page.bounds({ type: "integer", minimum: 0, default: 0 }), "at least 0, default 0");
   assert.equal(page.bounds({ type: "string", default: null }), "");
+  assert.equal(page.bounds({ type: "integer", minimum: 1, maximum: 2 ** 53 }), "at least 1");
 });
 
 test("search finds paths, names and fields, and every word counts", () => {

@@ -58,7 +58,8 @@ function bounds(schema) {
   const told = [];
   for (const part of [schema, ...(schema.anyOf || []), ...(schema.items ? [schema.items] : [])]) {
     for (const [key, words, unit] of BOUNDS) {
-      if (part[key] !== undefined) told.push([words, part[key], unit].filter((word) => word !== undefined).join(" "));
+      // 2^53 and beyond is only how far JSON counts exactly.
+      if (part[key] !== undefined && part[key] < Number.MAX_SAFE_INTEGER) told.push([words, part[key], unit].filter((word) => word !== undefined).join(" "));
     }
   }
   if (schema.default !== undefined && schema.default !== null) told.push("default " + JSON.stringify(schema.default));
@@ -309,7 +310,7 @@ async function sent(asked, token) {
     } catch { /* not JSON: shown as it is */ }
     const heads = [...got.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
     return [
-      make("p", { class: "status " + (got.ok ? "good" : "bad") }, `${got.status} ${got.statusText}, ${Math.round(performance.now() - begun)} ms`),
+      make("p", { class: "status " + (got.ok ? "good" : "bad") }, `${[got.status, got.statusText].filter(Boolean).join(" ")}, ${Math.round(performance.now() - begun)} ms`),
       make("pre", { tabindex: "0", "aria-label": "Answer" }, make("code", {}, words || "(no body)")),
       make("details", {}, make("summary", {}, "headers"), make("pre", {}, make("code", {}, heads))), line,
     ];
