@@ -53,31 +53,33 @@ async def supervise(
 ) -> None:
     """Until a signal asks to stop; what was embedded is stopped by the caller, after the last worker."""
     had_terminal = has_terminal()
+    supervisor: Supervisor | None = None
+
+    def in_haste() -> None:
+        if supervisor is not None:
+            supervisor.kill_all()
+        for embedded in (bus, cluster):
+            if embedded is not None:
+                embedded.stop()
+        leave_at_once()
+
     async with trio.open_nursery() as watchers:
         with trio.open_signal_receiver(*STOP_SIGNALS) as signals, trio.open_signal_receiver(signal.SIGHUP) as hang_ups:
             deliver_signals()
-            for name in await bring_up_to_date(settings.database_url):
-                log.info("migrated", extra={"migration": name})
-            plan = plan_of(settings, listeners)
-            supervisor = Supervisor(plan, SystemClock(), after_crash=crashed_before(settings.var))
-
-            def in_haste() -> None:
-                supervisor.kill_all()
-                for embedded in (bus, cluster):
-                    if embedded is not None:
-                        embedded.stop()
-                leave_at_once()
-
             with trio.CancelScope() as life:
                 watchers.start_soon(watch, signals, life.cancel, in_haste)
-                watchers.start_soon(hear_hang_ups, hang_ups, supervisor, had_terminal)
                 if bus is not None:
                     watchers.start_soon(keep_bus, bus)
+                for name in await bring_up_to_date(settings.database_url):
+                    log.info("migrated", extra={"migration": name})
                 if cluster is not None:
                     watchers.start_soon(keep_postgres, cluster)
+                plan, crashed = plan_of(settings, listeners), crashed_before(settings.var)
+                supervisor = Supervisor(plan, SystemClock(), after_crash=crashed)
+                watchers.start_soon(hear_hang_ups, hang_ups, supervisor, had_terminal)
                 await supervisor.run(ready)
             watchers.cancel_scope.cancel()
-    if supervisor.in_order:
+    if supervisor is not None and supervisor.in_order:
         note_order(settings.var)
 
 

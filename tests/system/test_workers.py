@@ -315,3 +315,13 @@ def serve_and_fail(var: Path, *flags: str, **settings: str) -> str:
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def test_a_stop_while_the_database_is_awaited_takes_no_patience(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        url = f"postgresql://kith@127.0.0.1:{nobody.getsockname()[1]}/kith?connect_timeout=2"
+        nobody.close()
+        node = Started(tmp_path / "var", (*KITH, "serve", "--workers", "2"), DATABASE_URL=url)
+        eventually(lambda: "the database does not answer yet" in node.text(), "the first try")
+        assert node.stop() == 0
+        assert_nothing_left(tmp_path / "var")
