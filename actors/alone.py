@@ -9,6 +9,9 @@ class Alone:
     def wake(self) -> None:
         pass
 
+    async def told(self) -> None:
+        pass
+
     def unpublished(self, id: ConversationId, old_rev: int, new_rev: int) -> None:
         pass
 

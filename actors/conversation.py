@@ -94,6 +94,7 @@ class ConversationActor:
 
     async def run(self) -> StopReason:
         mailbox = self._activation.mailbox
+        await self._world.sweeper.told()  # up to the revision that was loaded: what is sent now comes after it
         while batch := await mailbox.drain():
             try:
                 if self._behind:
@@ -173,7 +174,7 @@ class ConversationActor:
             told.keys |= receipt.names
         else:
             assert isinstance(receipt, Fenced), receipt
-            self._world.sweeper.wake()  # so that what fenced this batch is told before it
+            await self._world.sweeper.told()  # what fenced this batch goes before it
             await trio.sleep(random.random() * PAUSE * min(2**attempt, 8))
             self._state = await self._activation.reload()
             told.messages.clear()  # as old as the state was: somebody else may have deleted one

@@ -289,10 +289,15 @@ class FlushLog(Protocol):
 
 
 class Sweeper(Protocol):
-    """What actors need of the sweep; neither call blocks."""
+    """What actors need of the sweep."""
 
     def wake(self) -> None:
         """Somebody else has committed something."""
+        ...
+
+    async def told(self) -> None:
+        """Return when all that others have committed until now was told here, or a moment later if that takes long; at
+        once on a node that is alone."""
         ...
 
     def unpublished(self, id: ConversationId, old_rev: int, new_rev: int) -> None:

@@ -47,7 +47,6 @@ class Sweep:
         notices: SweepNotices,
     ) -> None:
         self.counters = notices.counters
-        self.others = 0  # nodes beside this one, as PostgreSQL saw them last
         self._log = flushes
         self._users = users
         self._conversations = conversations
@@ -55,11 +54,17 @@ class Sweep:
         self._notices = notices
         self._position: Position | None = None
         self._pending: dict[ConversationId, list[Range]] = {}
+        self._changed: dict[ConversationId, int] = {}
         self._renamed: set[UserId] = set()
         self._renewed = Seconds(-EVERY)
         self._troubled = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def others(self) -> int:
+        """Nodes beside this one, as PostgreSQL saw them last."""
+        return self._notices.others
 
     async def run(
         self, every: Seconds = EVERY, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -67,6 +72,7 @@ class Sweep:
         """Look once in `every`, and when woken. It has begun before the first connection is accepted: what was
         committed until then is in the heads that a connection is told."""
         self._position = await self._log.position()
+        await self.look(every)
         task_status.started()
         while True:
             with trio.move_on_after(every):
@@ -78,10 +84,11 @@ class Sweep:
 
     async def look(self, every: Seconds = EVERY) -> None:
         """One round. When the database is away the next one takes up where this one stopped."""
+        awaited = self._notices.take_awaited()
         try:
             await self._round()
             if self._clock.monotonic() - self._renewed >= every:
-                self.others = await self._log.renew()
+                self._notices.others = await self._log.renew()
                 self._renewed = self._clock.monotonic()
         except KithError as error:
             self.counters.failures += 1
@@ -90,6 +97,8 @@ class Sweep:
             self._troubled = True
         else:
             self._troubled = False
+        for over in awaited:
+            over.set()
 
     async def _round(self) -> None:
         assert self._position is not None, "run() has not begun"
@@ -104,6 +113,7 @@ class Sweep:
         await self._tell_renamed()
         while self._pending:
             await self._page()
+        self._tell_conversations()
         self._settle(Seconds(began - SETTLED_AFTER))
 
     # -- one round ----------------------------------------------------------------------------------------------------
@@ -112,19 +122,15 @@ class Sweep:
         if swept.heads:
             self._notices.observe_lag(swept.oldest_ms / 1000)
         self.counters.heads += len(swept.heads)
-        heads: dict[ConversationId, int] = {}
         for head in swept.heads:
             if head.kind == "c":
                 id = ConversationId(head.id)
-                heads[id] = max(heads.get(id, 0), head.new_rev)
+                self._changed[id] = max(self._changed.get(id, 0), head.new_rev)
                 self._pending.setdefault(id, []).append((head.old_rev, head.new_rev))
             else:
                 user = UserId(head.id)
                 self._users.tell_awake(user, UserChanged(head.new_rev))
                 self._renamed.add(user)
-        for id, rev in heads.items():
-            if self._conversations.is_awake(id):
-                self._conversations.must_tell(id, ChangedElsewhere(rev))
         for id, missed in self._notices.take_unpublished():
             self._pending.setdefault(id, []).append(missed)
         for ranges in self._pending.values():
@@ -137,12 +143,19 @@ class Sweep:
         self.counters.resyncs += 1
         log.warning("too much was committed elsewhere to tell it one by one: every connection has to reload")
         self._pending.clear()
+        self._changed.clear()
         self._notices.take_unpublished()
         for user in self._users.addresses(len(self._users)):
             self._users.must_tell(user, Resync())
             self._users.must_tell(user, UserChanged())
         for id in self._conversations.addresses(len(self._conversations)):
             self._conversations.must_tell(id, ChangedElsewhere())
+
+    def _tell_conversations(self) -> None:
+        """Last: what they decide on the new state is told after what made it."""
+        for id, rev in self._changed.items():
+            self._conversations.must_tell(id, ChangedElsewhere(rev))
+        self._changed.clear()
 
     async def _tell_renamed(self) -> None:
         """A conversation remembers the names of its members."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import trio
 from msgspec import Struct
@@ -10,6 +11,10 @@ from actors.ports import Clock
 from actors.rules.swept import Range
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import Seconds
+
+
+# Without the database nothing is told, and nothing is committed either: what is told out of order then is no matter.
+PATIENCE: Final = Seconds(0.1)
 
 
 class SweepCounters(Struct):
@@ -31,6 +36,8 @@ class SweepNotices:
     def __init__(self, clock: Clock, observe_lag: Callable[[float], None] = _observe_nothing) -> None:
         self.counters = SweepCounters()
         self.observe_lag = observe_lag
+        self.others = 0  # nodes beside this one, as PostgreSQL saw them last
+        self._awaited: list[trio.Event] = []
         self._clock = clock
         self._woken = trio.Event()
         self._unpublished: list[tuple[ConversationId, Range]] = []
@@ -38,6 +45,14 @@ class SweepNotices:
 
     def wake(self) -> None:
         self._woken.set()
+
+    async def told(self) -> None:
+        if self.others:
+            over = trio.Event()
+            self._awaited.append(over)
+            self.wake()
+            with trio.move_on_after(PATIENCE):
+                await over.wait()
 
     def unpublished(self, id: ConversationId, old_rev: int, new_rev: int) -> None:
         self.counters.unpublished += 1
@@ -53,6 +68,11 @@ class SweepNotices:
         """Return when somebody has called since the last time."""
         await self._woken.wait()
         self._woken = trio.Event()
+
+    def take_awaited(self) -> list[trio.Event]:
+        """Whoever waits for the end of the round that begins now."""
+        taken, self._awaited = self._awaited, []
+        return taken
 
     def take_unpublished(self) -> list[tuple[ConversationId, Range]]:
         taken, self._unpublished = self._unpublished, []

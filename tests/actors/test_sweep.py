@@ -183,6 +183,7 @@ async def test_without_the_news_the_fence_holds(autojump_clock: object) -> None:
         await both.say(both.one, both.ann, "one")
         await both.say(both.two, both.bob, "two")
         units = len(both.one.journal.appended)
+        both.one.notices.others = 1
         sent = await both.say(both.one, both.ann, "three")
         assert (sent.seq, len(both.one.journal.appended) - units) == (3, 2)
         assert both.one.notices._woken.is_set(), "who is fenced has others looked for: they go before it"
