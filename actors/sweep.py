@@ -95,6 +95,10 @@ class Sweep:
             if not self._troubled:
                 log.warning("what other nodes commit cannot be read", extra={"reason": str(error)})
             self._troubled = True
+        except Exception:  # a bug, here or in a row: it must not end the node, nor leave anybody with a hole
+            self.counters.failures += 1
+            log.exception("the sweep failed")
+            self._resync()
         else:
             self._troubled = False
         for over in awaited:
@@ -141,7 +145,7 @@ class Sweep:
     def _resync(self) -> None:
         """Nobody is left who believes that he has everything: not a connection, nor an actor that is awake."""
         self.counters.resyncs += 1
-        log.warning("too much was committed elsewhere to tell it one by one: every connection has to reload")
+        log.warning("what other nodes committed cannot be told one by one: every connection has to reload")
         self._pending.clear()
         self._changed.clear()
         self._notices.take_unpublished()

@@ -265,6 +265,20 @@ async def test_too_much_at_once_closes_to_reload(autojump_clock: object, monkeyp
         assert again.texts == ["after"]
 
 
+async def test_a_bug_closes_to_reload_and_ends_nobody(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_nodes() as both:
+        bob = await both.two.connect(both.bob)
+        await both.say(both.one, both.ann, "one")
+        with monkeypatch.context() as patched:
+            patched.setattr(sweep_module, "tellings", broken)
+            await both.look()
+        assert bob.ended == [Ending.RESYNC]
+        again = await both.two.connect(both.bob)
+        await both.say(both.one, both.ann, "two")
+        await both.look()
+        assert again.texts == ["two"]
+
+
 async def test_a_full_mailbox_closes_to_reload(autojump_clock: object) -> None:
     async with two_nodes(capacity=3) as both:
         bob = await both.two.connect(both.bob)
