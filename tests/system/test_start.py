@@ -293,7 +293,7 @@ def test_migrate_and_seed_then_reset_removes_only_what_is_kiths(var: Path) -> No
     assert "applied 0001_create_users" in migrated.stdout, migrated.stderr
     home = var / "postgres"
     assert_nothing_left(var)
-    assert run(var, "seed").stdout.startswith("Made 8 people, ")
+    assert run(var, "seed").stdout.startswith("Made 24 people with ")
     assert "everybody knows" in run(var, "seed", KITH_ENV="production", JWT_SECRET="8f2b6c1d" * 8).stderr
     (var / "holiday.jpg").touch()
     assert run(var, "reset").returncode == 1

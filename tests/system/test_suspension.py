@@ -84,8 +84,8 @@ async def test_it_closes_three_sockets_on_two_nodes_in_the_middle_of_sending(
     for node, token in ((first, anna.token), (second, there.token)):
         async with node.http(token) as http:
             assert (await http.get("/users/me")).status_code == 401
-            sent = await http.post(f"/conversations/{chat}/messages", json={"text": "and here"})
-            assert sent.status_code == 401
+            refused = await http.post(f"/conversations/{chat}/messages", json={"text": "and here"})
+            assert refused.status_code == 401
         assert (await sign_in(node, anna)).status_code == 403
     async with first.http(judge.token) as http:
         assert (await http.post(f"/admin/users/{anna.id}/restore")).status_code == 200
