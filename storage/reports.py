@@ -87,7 +87,7 @@ class _MessageRow(Struct, frozen=True):
             self.sender_id,
             self.sender_name,
             self.seq,
-            self.body,
+            self.body if self.privacy_mode == "standard" else None,
             iso(self.created_at),
             iso_or_none(self.edited_at),
         )

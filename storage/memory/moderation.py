@@ -59,9 +59,10 @@ class MemoryReports:
                 row = self._tables.message_row(stored)
                 if stored.id == id and stored.rev >= mine.joined_rev and row.deleted_at is None:
                     kind, mode = table.type, table.privacy_mode
+                    text = row.body if mode == "standard" else None
                     sender = (row.sender_id, row.sender_name)
                     times = (iso(row.created_at), iso_or_none(row.edited_at))
-                    return MessageSnapshot(row.id, table.id, kind, mode, *sender, row.seq, row.body, *times)
+                    return MessageSnapshot(row.id, table.id, kind, mode, *sender, row.seq, text, *times)
         return None
 
     async def report(self, id: ReportId) -> AdminReport | None:

@@ -50,7 +50,7 @@ from tests.clocks import ActorToken, HandClock
 from tests.storage.conftest import postgres_world
 from tests.storage.test_accounts import AnswerLost, registration
 from tests.storage.test_indexes import prefer_indexes
-from tests.storage.worlds import Dialogue, MemoryWorld, PostgresWorld, World, begin_dialogue
+from tests.storage.worlds import Dialogue, MemoryWorld, PostgresWorld, World, begin_dialogue, birth
 
 TOKEN = ActorToken()
 DAY = 86_400_000
@@ -389,6 +389,18 @@ async def test_only_what_the_reporter_can_see_can_be_reported(office: Office) ->
     await office.world.leave(talk.id, talk.a, talk.rev + 1)
     await office.world.join(talk.id, talk.a, talk.rev + 2)
     assert await office.stores.reports.message_for(talk.a, message) is None, "written before he came back"
+
+
+async def test_of_a_strict_conversation_no_text_is_kept(office: Office) -> None:
+    """Whatever stands in the row: an admin must not read what only its members can."""
+    anna, ben = await office.user("anna"), await office.user("ben")
+    born = birth(anna, ben, privacy_mode="strict_e2e")
+    await office.world.journal.append(TOKEN, born)
+    talk = Dialogue(office.world, born.row.id, anna, ben)
+    await talk.say("sealed", sender=ben)
+    seen = await office.stores.reports.message_for(anna, await _only_message(office.world, talk))
+    assert seen is not None
+    assert (seen.text, seen.privacy_mode, seen.sender_id) == (None, "strict_e2e", ben)
 
 
 async def _only_message(world: World, talk: Dialogue) -> MessageId:
