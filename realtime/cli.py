@@ -1,4 +1,4 @@
-"""The command line: `kith serve | migrate | seed | doctor | reset`; each command is a module of realtime/commands."""
+"""The command line: `kith serve | migrate | seed | admin | doctor | reset`; each command is a module of realtime/commands."""
 
 import argparse
 import logging
