@@ -61,6 +61,7 @@ class Route(Struct, frozen=True):
     query: tuple[Parameter, ...] = ()
     refuses: tuple[ErrorCode, ...] = ()  # beside what any route of this access may answer
     secret: bool = False  # what it answers is kept by nobody, not even with an ETag
+    exact: bool = False  # answers under this one spelling only: a proxy in front hides it by its path
 
 
 class _Id(BaseConverter):

@@ -95,6 +95,11 @@ test("a form becomes a request, and says what is missing", () => {
   assert.deepEqual([register.method, register.headers, register.body], ["POST", { "Content-Type": "application/json" }, "{}"]);
 });
 
+test("a route that has no prefix is asked without", () => {
+  assert.equal(page.request("/api/v1", named("show_metrics"), {}, "").url, "/metrics");
+  assert.equal(page.request("/api/v1", named("show_health"), {}, "").url, "/api/v1/healthz");
+});
+
 test("the command is quoted for a shell", () => {
   const line = page.curl({ method: "POST", url: "/x", headers: { A: "b" }, body: "it's" }, "http://h");
   assert.equal(line, "curl -X POST 'http://h/x' -H 'A: b' -d 'it'\\''s'");

@@ -151,7 +151,8 @@ function codes(document, operation) {
 }
 
 // Where a form goes, or what is missing from it.
-function request(base, operation, values, token, body) {
+function request(prefix, operation, values, token, body) {
+  const base = (operation.servers ? operation.servers[0].url : prefix).replace(/\/$/, "");
   const missing = [];
   const query = new URLSearchParams();
   const headers = {};
