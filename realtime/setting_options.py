@@ -95,7 +95,7 @@ OPTIONS = (
     # Accounts
     Option("JWT_SECRET", "", secret, "seed of the signing key; empty: made once in KITH_VAR/secret", secret=True),
     Option(
-        "JWT_SECRET_PREVIOUS", "", secret, "the seed before this one, while its tokens are to stay good", secret=True
+        "JWT_SECRET_PREVIOUS", "", secret, "the seed before this one, while its tokens and codes stay good", secret=True
     ),
     Option("ACCESS_TOKEN_MINUTES", "15", number(0.05, 1_440), "life of an access token"),
     Option("REFRESH_TOKEN_DAYS", "30", number(0.01, 365), "life of a refresh token"),
