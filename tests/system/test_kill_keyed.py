@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
 import trio
 
 from tests.system.conftest import StartNode
 from tests.system.database import query
 from tests.system.harness import KithNode, Person, register
 
-ROUNDS = int(os.environ.get("KITH_KEYED_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("KITH_KEYED_ROUNDS", "8"))
 PEOPLE = 6
 HURRIED = {
     "RATE_MESSAGES_PER_MINUTE": "1000000",
@@ -43,11 +44,11 @@ class Ask:
         assert self.told is not None
         return self.told["user_id"] if self.token is None else self.told
 
-    async def put(self, node: KithNode, patience: float = 20.0) -> httpx.Response | None:
-        headers = {"Idempotency-Key": self.key}
+    async def put(self, node: KithNode, patience_seconds: float = 20.0) -> httpx.Response | None:
+        headers, timeout = {"Idempotency-Key": self.key}, httpx.Timeout(20.0, read=patience_seconds)
         try:
             async with node.http(self.token) as http:
-                return await http.post(f"/api/v1{self.path}", json=self.body, headers=headers, timeout=patience)
+                return await http.post(f"/api/v1{self.path}", json=self.body, headers=headers, timeout=timeout)
         except httpx.TransportError:  # it was killed, or he had hung up: nobody knows what became of it
             return None
 
@@ -85,7 +86,7 @@ class Crowd:
             ask = make()
             self.asks.append(ask)
             # Half of them hang up before they can be answered, as a phone does that loses its network.
-            answer = await ask.put(self.node, random.choice((20.0, random.uniform(0.02, 0.2))))
+            answer = await ask.put(self.node, random.choice((20.0, random.uniform(0.001, 0.1))))
             if answer is not None and answer.status_code != 503:
                 self.note(ask, answer)
                 self.until_kill -= 1
@@ -126,10 +127,18 @@ class Crowd:
 
 
 async def test_kill_9_between_commit_and_answer(start_node: StartNode, database_url: str) -> None:
-    node = await start_node(**HURRIED)
+    await kill_rounds(await start_node(**HURRIED), database_url, ROUNDS)
+
+
+@pytest.mark.soak
+async def test_kill_9_between_commit_and_answer_at_length(start_node: StartNode, database_url: str) -> None:
+    await kill_rounds(await start_node(**HURRIED), database_url, 100)
+
+
+async def kill_rounds(node: KithNode, database_url: str, rounds: int) -> None:
     people = [await register(node, f"person{number}") for number in range(PEOPLE)]
     crowd = Crowd(node, people, await people[0].chat_with(people[1]))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         await crowd.one_round()
     assert all(ask.told is not None for ask in crowd.asks)
     messages = [ask for ask in crowd.asks if ask.path.endswith("/messages")]
@@ -143,4 +152,4 @@ async def test_kill_9_between_commit_and_answer(start_node: StartNode, database_
     assert sorted(there) == sorted([*accounts, *(person.id for person in people)])
     # It did happen what this is about: done, and never answered.
     assert crowd.replayed > 0
-    assert crowd.found_done > 0, f"no kill came between commit and answer in {ROUNDS} rounds"
+    assert crowd.found_done > 0, f"nobody came back for what was done in {rounds} rounds"
