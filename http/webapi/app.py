@@ -37,10 +37,10 @@ from webapi.access import Doorkeeper
 from webapi.answering import Answering, Sent
 from webapi.answers import Answer, failed
 from webapi.call import Call
-from webapi.connection import Connection
+from webapi.connection import BoundedBody, BoundedRequest, Connection
 from webapi.docs import Shelf
 from webapi.later import LATER_ROUTES
-from webapi.routing import RouteTable
+from webapi.routing import Access, RouteTable
 from webapi.services import Services
 
 log = logging.getLogger("kith.web")
@@ -80,6 +80,7 @@ class WebApp(QuartTrio):
     """
 
     asgi_http_class = Connection
+    request_class = BoundedRequest
 
     def __init__(self, services: Services) -> None:
         super().__init__("webapi", static_folder=None, template_folder=None)
@@ -149,11 +150,16 @@ class WebApp(QuartTrio):
                 return Answer(None, 204, asked)
         try:
             call.route, call.params = self.routes.find(method, request.path)
+            if call.route.exact and not _spelled_so(request, call.route.path):
+                call.route = None
+                raise KithError(ErrorCode.ROUTE_NOT_FOUND)
         except KithError as error:
             if error.code is ErrorCode.METHOD_NOT_ALLOWED and method == "OPTIONS":
                 return Answer(None, 204, (("Allow", ", ".join(error.details["allowed"])),))
             call.pay_by_address(Limit.UNAUTHENTICATED)
             raise
+        if call.route.access is Access.ANONYMOUS and isinstance(request.body, BoundedBody):
+            request.body.narrow(self._services.options.stranger_body_limit)
         await self._doorkeeper.admit(call, call.route)
         return await call.route.handler(call)
 
@@ -168,6 +174,13 @@ class WebApp(QuartTrio):
 
 def _framed_twice(request: Request) -> bool:
     return "Transfer-Encoding" in request.headers and "Content-Length" in request.headers
+
+
+def _spelled_so(request: Request, path: str) -> bool:
+    """No escapes, no slash more: whoever denies a path in front of us compares letters."""
+    scope: Any = request.scope
+    raw: bytes = scope.get("raw_path") or request.path.encode()
+    return raw.partition(b"?")[0] == path.encode()
 
 
 def _label(call: Call) -> str:

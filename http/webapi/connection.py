@@ -1,12 +1,38 @@
 """One ASGI request: reads what came with its head, has it answered, and sends the answer in as few events as can be."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable
 from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers.request import TrioBody, TrioRequest
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapi.answering import Sent
+
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_NOWHERE: Final = "*"
+
+
+class BoundedBody(TrioBody):
+    """A body whose bound is known only once its route is."""
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        super().__init__(expected_content_length, max_content_length)
+        self._announced = expected_content_length
+
+    def narrow(self, most: int) -> None:
+        """From now on it holds so many bytes and no more: a thousand strangers who each announce a megabyte and keep
+        back its last byte would else have a gigabyte of ours for as long as a body may take."""
+        self._max_content_length = most
+        if len(self._data) > most or (self._announced or 0) > most:
+            self._must_raise = RequestEntityTooLarge()
+            self.set_complete()
+
+
+class BoundedRequest(TrioRequest):
+    body_class = BoundedBody
 
 
 class Connection(TrioASGIHTTPConnection):
@@ -19,6 +45,8 @@ class Connection(TrioASGIHTTPConnection):
     """
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if not self.scope["path"].startswith("/"):
+            self.scope["path"] = _path_of(self.scope["path"])
         first = await receive()
         if first["type"] != "http.request":
             return  # gone before it was read
@@ -38,6 +66,16 @@ class Connection(TrioASGIHTTPConnection):
             return
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
         await send({"type": "http.response.body", "body": response.body, "more_body": False})
+
+
+def _path_of(target: str) -> str:
+    """Of a target that is no path: an absolute one has one, and any other is found nowhere. Quart's own reading of them
+    raised for some (`?x`, `http://[x/`), so that a stranger got 500 and a line of ours into the log for nothing."""
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
+        return _NOWHERE
+    rest = target[absolute.end() :]
+    return rest if rest.startswith("/") else "/"
 
 
 def _beginning_with(first: ASGIReceiveEvent, receive: ASGIReceiveCallable) -> ASGIReceiveCallable:

@@ -14,4 +14,4 @@ async def show_metrics(call: Call) -> Answer:
     return Answer(body, content_type=content_type)
 
 
-ROUTES: Final = (Route("GET", "/metrics", show_metrics, Access.OPEN, gives=((200, Plain("text/plain")),)),)
+ROUTES: Final = (Route("GET", "/metrics", show_metrics, Access.OPEN, gives=((200, Plain("text/plain")),), exact=True),)

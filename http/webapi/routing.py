@@ -102,7 +102,7 @@ class RouteTable:
             if name in self._routes:
                 raise ValueError(f"{name} is there twice")
             self._routes[name] = route
-            for prefix in ("", PREFIX):
+            for prefix in ("",) if route.exact else ("", PREFIX):
                 # An exact path of a document goes before ours of the same name.
                 if f"{route.method} {prefix}{route.path}" not in ALIASES:
                     self._add(name, route.method, prefix + route.path)
@@ -117,6 +117,8 @@ class RouteTable:
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """Raises ROUTE_NOT_FOUND, or METHOD_NOT_ALLOWED with the methods that are."""
+        if path.startswith("//"):  # werkzeug would look past the first of them, and a rule of a proxy's would not
+            raise KithError(ErrorCode.ROUTE_NOT_FOUND)
         try:
             name, params = self._adapter.match(path, method)
         except MethodNotAllowed as error:

@@ -34,6 +34,7 @@ class Asks(Protocol[Id, Command]):
 class WebOptions(Struct, frozen=True):
     ask_timeout: Seconds = Seconds(10.0)
     body_limit: int = 1024 * 1024  # bytes
+    stranger_body_limit: int = 64 * 1024  # bytes, on routes for who is not signed in
     body_timeout: Seconds = Seconds(20.0)
     head_limit: int = 16 * 1024  # bytes of path, query and headers
     health_timeout: Seconds = Seconds(2.0)

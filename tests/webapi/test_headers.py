@@ -36,7 +36,7 @@ async def test_every_answer_is_protected(node: Node, anna: Person) -> None:
         await anna.client.put("/users/me"),
         await anna.client.options("/users/me"),
         await anna.client.get("/healthz"),
-        await anna.client.get("/metrics"),
+        await anna.client.get("http://kith.test/metrics"),
         await anna.client.post("/auth/logout", json={"refresh_token": anna.refresh_token}),
         await anna.client.get("/users/me"),
     ]

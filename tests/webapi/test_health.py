@@ -77,7 +77,7 @@ async def test_the_published_keys_check_our_tokens(node: Node, anna: Person) -> 
 async def test_every_metric_of_the_web_app_moves(node: Node, anna: Person) -> None:
     """Each is 0 or absent before, and shown at /metrics after."""
     named = ["http_requests_total", "http_request_seconds", "password_hash_seconds", "rate_limited_total"]
-    async with node.client() as client:
+    async with node.client(prefix="") as client:
         for _ in range(31):
             await client.post("/auth/login", json={"email": anna.email, "password": PASSWORD})
         answer = await client.get("/metrics")

@@ -86,7 +86,7 @@ async def test_strangers_of_one_address_share_six_hundred(node: Node, method: st
 
 async def test_health_metrics_and_keys_pay_nothing(node: Node) -> None:
     node.services.limiter.bucket(Limit.UNAUTHENTICATED, "192.0.2.1").tokens = 0
-    async with node.client() as client:
+    async with node.client(prefix="") as client:
         for path in ("/healthz", "/readyz", "/metrics", "/.well-known/jwks.json"):
             answer = await client.get(path)
             assert answer.status_code == 200

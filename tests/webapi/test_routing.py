@@ -26,12 +26,31 @@ def test_a_route_is_found_with_and_without_the_prefix_and_its_ids_are_canonical(
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/api/v1/users/me", "/api/v2/users/me", f"/users/{ID}x", "/users/ME", f"/users/{{{ID}}}"]
+    "path",
+    [
+        "/api/v1/api/v1/users/me",
+        "/api/v2/users/me",
+        f"/users/{ID}x",
+        "/users/ME",
+        f"/users/{{{ID}}}",
+        "//users/me",
+        "//api/v1/users/me",
+        "/api/v1//users/me",
+    ],
 )
 def test_what_only_looks_like_a_route_is_none(path: str) -> None:
     with pytest.raises(KithError) as refused:
         RouteTable(ROUTES).find("GET", path)
     assert refused.value.code is ErrorCode.ROUTE_NOT_FOUND
+
+
+@pytest.mark.parametrize("path", ["/metrics/", "/%6detrics", "/metrics%2f", "/api/v1/metrics", "/METRICS"])
+async def test_what_a_proxy_hides_by_its_path_has_no_other(node: Node, path: str) -> None:
+    """`location = /metrics { return 404; }` hid one spelling of many."""
+    async with node.client(prefix="") as client:
+        assert (await client.get("/metrics")).status_code == 200
+        assert (await client.get(path)).status_code == 404
+        assert (await client.get("/healthz/")).status_code == 200
 
 
 def test_a_route_twice_is_a_mistake() -> None:
