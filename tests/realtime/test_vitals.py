@@ -3,7 +3,7 @@
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from realtime.vitals import StorageVital
+from realtime.vitals import RedisVital, StorageVital
 from tests.clocks import HandClock
 
 
@@ -41,6 +41,14 @@ async def test_it_is_asked_once_in_a_while_and_by_one() -> None:
     clock.seconds += 2.0
     assert await vital.check() == ("keys refused", 0.0, True)
     assert store.asked == 2
+
+
+async def test_a_node_serves_without_its_bus() -> None:
+    class Bus:
+        async def state(self) -> tuple[str, float]:
+            return "away", 0.5
+
+    assert await RedisVital(Bus()).check() == ("away", 0.5, True)
 
 
 async def test_one_who_gives_up_does_not_leave_the_others_waiting() -> None:
