@@ -14,6 +14,7 @@ import trio
 
 from actors.ports import Fenced
 from actors.rules.totp import code_at, step_of
+from actors.sealing import Seals
 from actors.shapes.errors import TABLE, ErrorCode, KithError
 from storage.database_errors import DatabaseAwayError, StatementFailedError
 from storage.memory.journal import MemoryJournal
@@ -55,7 +56,6 @@ LATER: Final = {
     _C.STALE_KEY_EPOCH: "encryption",
     _C.MEDIA_NOT_READY: "media",
     _C.STORY_EXPIRED: "stories",
-    _C.ENCRYPTION_ERROR: "encryption",
     _C.STORAGE_ERROR: "media",
     _C.STORAGE_UNAVAILABLE: "media",
 }
@@ -114,6 +114,14 @@ async def totp_required(stage: Stage) -> httpx.Response:
     code = code_at(base64.b32decode(secret), step_of(stage.node.clock.now()))
     assert (await stage.client.post("/auth/totp/confirm", json={"code": code})).status_code == 200
     return await login(stage, PASSWORD)
+
+
+async def sealed_under_a_lost_secret(stage: Stage) -> httpx.Response:
+    await totp_required(stage)
+    stage.patch.setattr(Seals, "open", lambda *_: None)
+    async with stage.node.client() as client:
+        body = {"email": stage.anna.email, "password": PASSWORD, "totp": "000000"}
+        return await client.post("/auth/login", json=body)
 
 
 async def too_late(stage: Stage) -> httpx.Response:
@@ -221,6 +229,7 @@ CASES: Final[dict[ErrorCode, Case]] = {
     _C.RATE_LIMIT_EXCEEDED: limited,
     _C.INTERNAL_ERROR: crashed,
     _C.DATABASE_ERROR: refused_by_the_database,
+    _C.ENCRYPTION_ERROR: sealed_under_a_lost_secret,
     _C.NOT_IMPLEMENTED: lambda stage: stage.client.get("/trending"),
     _C.UNAVAILABLE: without_the_database,
     _C.OVERLOADED: too_much,
