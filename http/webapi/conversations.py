@@ -25,6 +25,7 @@ from actors.shapes.users import CountUnread
 from webapi.answers import Answer
 from webapi.call import Call
 from webapi.idempotency import once
+from webapi.later import not_built
 from webapi.paging import (
     CURSOR,
     LIMIT,
@@ -70,9 +71,9 @@ async def create_conversation(call: Call) -> Answer:
 
 async def _create(call: Call, body: NewConversation, keyed: Keyed | None) -> Created:
     if body.type != "direct":
-        raise invalid("type", "`type` is `direct`: groups cannot be made yet")
+        raise not_built("groups")
     if body.privacy_mode != "standard":
-        raise invalid("privacy_mode", "`privacy_mode` is `standard`: strict conversations cannot be made yet")
+        raise not_built("encryption")
     other = _the_other(call.me, body)
     # All is asked before anything is answered: a blocker takes as long as somebody who does not exist.
     known = await call.services.user_store.load([other])
@@ -173,7 +174,12 @@ ROUTES: Final = (
         create_conversation,
         takes=NewConversation,
         gives=((201, OpenedView), (200, OpenedView)),
-        refuses=(ErrorCode.USER_NOT_FOUND, ErrorCode.USER_BLOCKED, ErrorCode.IDEMPOTENCY_CONFLICT),
+        refuses=(
+            ErrorCode.USER_NOT_FOUND,
+            ErrorCode.USER_BLOCKED,
+            ErrorCode.IDEMPOTENCY_CONFLICT,
+            ErrorCode.NOT_IMPLEMENTED,
+        ),
     ),
     Route(
         "GET",

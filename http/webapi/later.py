@@ -128,12 +128,16 @@ LATER: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def _refusing(feature: str) -> Callable[[Call], Awaitable[Answer]]:
-    async def not_built(call: Call) -> Answer:  # noqa: ARG001 - nothing of it is read
-        """Known, and not built yet."""
-        raise KithError(ErrorCode.NOT_IMPLEMENTED, details={"feature": feature})
+def not_built(feature: str) -> KithError:
+    return KithError(ErrorCode.NOT_IMPLEMENTED, details={"feature": feature})
 
-    return not_built
+
+def _refusing(feature: str) -> Callable[[Call], Awaitable[Answer]]:
+    async def refuse(call: Call) -> Answer:  # noqa: ARG001 - nothing of it is read
+        """Known, and not built yet."""
+        raise not_built(feature)
+
+    return refuse
 
 
 def _routes(feature: str, rows: tuple[str, ...]) -> list[Route]:

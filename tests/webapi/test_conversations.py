@@ -61,8 +61,6 @@ async def test_the_other_one_may_be_named_in_many_ways(node: Node, anna: Person,
         (lambda me, other: {"member_ids": other}, "member_ids"),
         (lambda me, other: {"recipient_id": None}, "recipient_id"),
         (lambda me, other: {"type": "channel", "member_ids": [other]}, "type"),
-        (lambda me, other: {"type": "group", "name": "x", "member_ids": [other]}, "type"),
-        (lambda me, other: {"member_ids": [other], "privacy_mode": "strict_e2e"}, "privacy_mode"),
     ],
 )
 async def test_what_is_no_direct_conversation_is_refused(
@@ -71,6 +69,17 @@ async def test_what_is_no_direct_conversation_is_refused(
     answer = await anna.client.post("/conversations", json=shape(anna.id, ben.id))
     assert code(answer) == "400 INVALID_PAYLOAD"
     assert answer.json()["error"]["details"]["field"] == field
+    assert (await anna.client.get("/conversations")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "feature"), [({"type": "group", "name": "x"}, "groups"), ({"privacy_mode": "strict_e2e"}, "encryption")]
+)
+async def test_what_cannot_be_made_yet_is_told_as_such(
+    node: Node, anna: Person, ben: Person, wish: dict[str, str], feature: str
+) -> None:
+    answer = await anna.client.post("/conversations", json={"member_ids": [ben.id], **wish})
+    assert (code(answer), answer.json()["error"]["details"]) == ("501 NOT_IMPLEMENTED", {"feature": feature})
     assert (await anna.client.get("/conversations")).json()["items"] == []
 
 

@@ -153,7 +153,15 @@ INDEX_ROWS = 97
 SOCKETS = 2
 
 # Other names of the documents, which are not rows of the index.
-FURTHER = [later("media", "D1", "POST /media/uploads", {"content_type": "image/jpeg", "file_name": "photo.jpg"})]
+FURTHER = [
+    later(
+        "groups",
+        "C2",
+        "POST /conversations",
+        {"type": "group", "name": "Choir", "initial_members": ["{ben}", "{carla}"]},
+    ),
+    later("media", "D1", "POST /media/uploads", {"content_type": "image/jpeg", "file_name": "photo.jpg"}),
+]
 
 
 class Scene(NamedTuple):
