@@ -23,7 +23,7 @@ from realtime.gateway.ending import LAGGING, State, reset_on_close
 from realtime.link import Admitted, LostReason, Peer
 from realtime.outbox import Outbox, Pushed
 from realtime.wire.close import Close, CloseCode, Violation, close_payload
-from realtime.wire.frames import Decoder, Event, Opcode, Ping, encode
+from realtime.wire.frames import FROM_CLIENT, FROM_STRANGER, Decoder, Event, Opcode, Ping, encode
 
 if TYPE_CHECKING:
     from realtime.gateway.edge import Edge
@@ -72,7 +72,7 @@ class Connection:
         self.remote = remote
         self.arrived_at = arrived_at
         self._address_key = address_key
-        self._decoder = Decoder()
+        self._decoder = Decoder(FROM_STRANGER)
         self._outbox = Outbox(edge.bounds, edge.counters.dropped)
         self._peer: Peer | None = None
         self._state = State.OPEN
@@ -118,6 +118,7 @@ class Connection:
         if not self._knows:
             self._knows = True
             self._by = 0.0
+            self._decoder.obey(FROM_CLIENT)
             self._edge.admission.known(self)
 
     # ---- what the edge calls ----
@@ -168,7 +169,7 @@ class Connection:
     def resume(self) -> None:
         """Go on with the frames that an earlier tick left, for the others' sake."""
         if self._state is not State.GONE:
-            self._deliver(self._decoder.feed(b"", self._edge.frames_per_tick))
+            self._feed(b"")
 
     def write(self) -> None:
         """Offer what is queued to the socket, in as few calls as it takes."""
@@ -238,7 +239,11 @@ class Connection:
         counters.bytes_in += len(data)
         self.heard_at = edge.now
         self.read_at = perf_counter()
-        self._deliver(self._decoder.feed(data, edge.frames_per_tick))
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """A stranger's frames one by one: what follows a hello is read by the rules of who has said it."""
+        self._deliver(self._decoder.feed(data, self._edge.frames_per_tick if self._knows else 1))
 
     def _deliver(self, events: list[Event]) -> None:
         edge = self._edge

@@ -18,6 +18,7 @@ from realtime.gateway.wakeup import WakeUp
 from realtime.link import Admitted, LostReason, Peer
 from realtime.outbox import Outbox, Pushed
 from realtime.wire.close import Close, CloseCode, Violation
+from realtime.wire.frames import FROM_STRANGER
 
 _log = logging.getLogger("kith.gateway")
 
@@ -217,6 +218,9 @@ class PumpedLink:
         counters.frames_in += 1
         if self._knows:
             self._by = 0.0
+        elif len(text) > FROM_STRANGER.limit_bytes:
+            self._end(LostReason.VIOLATION, CloseCode.TOO_BIG, "larger than the limit before hello")
+            return
         try:
             self._peer.text(text)
         except Exception:

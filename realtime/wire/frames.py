@@ -72,6 +72,8 @@ class Rules(NamedTuple):
 
 
 FROM_CLIENT: Final = Rules(masked=True, binary=False, limit_bytes=MESSAGE_LIMIT_BYTES)
+# Of who has not said who he is, whose one frame is a hello: thousands of them may each keep back a last byte.
+FROM_STRANGER: Final = Rules(masked=True, binary=False, limit_bytes=16 * 1024)
 FROM_SERVER: Final = Rules(masked=False, binary=True, limit_bytes=64 * 1024 * 1024)
 
 
@@ -81,7 +83,7 @@ class Decoder:
     __slots__ = ("_held", "_message", "_message_opcode", "_need", "_quick", "_rules", "_utf8", "over", "ready")
 
     def __init__(self, rules: Rules = FROM_CLIENT) -> None:
-        self._rules = rules
+        self.obey(rules)
         self._held: bytearray | None = None  # bytes of a frame that is not whole yet
         self._need = 0  # how many must be held before it is worth looking again
         self._message: bytearray | None = (
@@ -89,9 +91,13 @@ class Decoder:
         )
         self._message_opcode = 0
         self._utf8: codecs.IncrementalDecoder | None = None
-        self._quick = rules.masked and rules.limit_bytes > 0xFFFF
         self.over = False  # a close frame or a violation was told
         self.ready = False  # `most` was reached: feed(b"") goes on
+
+    def obey(self, rules: Rules) -> None:
+        """From the next frame on."""
+        self._rules = rules
+        self._quick = rules.masked and rules.limit_bytes > 0xFFFF
 
     def feed(self, data: bytes, most: int = UNLIMITED) -> list[Event]:
         """Decode at most `most` frames. A violation is told as the last event, after everything that came before it."""

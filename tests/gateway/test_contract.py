@@ -211,6 +211,28 @@ async def test_a_hello_in_time(served: Served, mock_clock: MockClock) -> None:
     assert session.idle_hellos == 0
 
 
+async def test_a_stranger_has_sixteen_kibibytes(served: Served) -> None:
+    """Eight thousand of them who each kept back the last byte of 256 KiB had 2 GB of the node's memory."""
+    served.door.authenticated = False
+    client = await served.websocket()
+    await client.send(b"x" * (16 * 1024 + 1))
+    await client.ends_with(1009)
+    session = served.door.sessions[0]
+    await session.until(lambda: session.reasons == [LostReason.VIOLATION])
+    assert session.heard == []
+    await served.until(lambda: served.counters.unauthenticated == 0)
+
+
+async def test_what_comes_with_a_hello_in_one_breath_is_no_strangers(served: Served) -> None:
+    served.door.authenticated = False
+    client = await served.websocket()
+    session = served.door.sessions[0]
+    session.on_text = lambda _: session.link.authenticated()
+    large = [b"x" * 60_000, b"y" * MESSAGE_LIMIT_BYTES, b"z"]
+    await client.send(b"hello", *large)
+    assert [await client.event() for _ in range(4)] == [b"hello", *large]
+
+
 async def test_silence_after_an_authenticated_upgrade_is_a_hello(served: Served, mock_clock: MockClock) -> None:
     _client = await served.websocket()
     session = served.door.sessions[0]
