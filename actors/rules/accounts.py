@@ -17,6 +17,8 @@ LOCAL_LIMIT: Final = 64
 PASSWORD_SHORTEST: Final = 8
 PASSWORD_LONGEST_BYTES: Final = 1_024
 USERNAME_LONGEST: Final = 30
+# Nobody has so many places. Without an end a list of them, or a sign-out of all, was as large as somebody liked.
+LOGINS_MOST: Final = 200
 # In the place of a password's hash: no password is right, and asking whether one is takes as long as ever.
 NO_PASSWORD: Final = "!"
 URL_LIMIT: Final = 2_048

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.json import encode
 
 from actors.ports import Clock, WriteToken
-from actors.rules.accounts import email_key, username_key, username_variants
+from actors.rules.accounts import LOGINS_MOST, email_key, username_key, username_variants
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import WallTime, iso
@@ -91,6 +91,10 @@ class MemoryAccounts:
         account = await self._account(id)
         if self._tables.users[id].status == "suspended":
             raise KithError(ErrorCode.FORBIDDEN, "This account is suspended", details={"status": "suspended"})
+        if login.id not in self._logins:
+            lately = sorted(self._live(id), key=lambda row: (row.last_used_at, row.login.id), reverse=True)
+            for row in lately[LOGINS_MOST - 1 :]:
+                row.revoked_at = login.created_at
         self._logins.setdefault(login.id, LoginRow(id, login, login.created_at))
         return account
 

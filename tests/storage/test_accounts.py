@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from actors.ports import AccountStore
+from actors.rules.accounts import LOGINS_MOST
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import WallTime
@@ -195,6 +196,25 @@ async def test_logins_are_closed_one_some_or_all_and_named_once(store: AccountSt
     lately = await store.revoked_since(WallTime(clock.now() - 10_000))
     assert set(lately) == {(id, login) for login in (logins[1].id, *ended)}
     assert len(await store.revoked_since(WallTime(0))) == 4
+
+
+async def test_one_login_too_many_ends_the_one_that_was_used_least_lately(
+    store: AccountStore, clock: HandClock
+) -> None:
+    """50,000 of them were an answer of 21 MB, and a new password a list of all of them for every node."""
+    id, other = user_id(), user_id()
+    command, theirs = registration(clock, "a@example.org"), registration(clock, "b@example.org", "ben")
+    await store.register(TOKEN, id, command)
+    await store.register(TOKEN, other, theirs)
+    logins = [command.login]
+    for number in range(1, LOGINS_MOST + 2):
+        clock.seconds = number
+        logins.append(login_of(clock))
+        await store.open_login(TOKEN, id, logins[-1])
+        await store.open_login(TOKEN, id, logins[-1])  # a repetition after a lost answer ends nothing more
+    assert {view.id for view in await store.logins(id)} == {login.id for login in logins[2:]}
+    assert {login for _, login in await store.revoked_since(WallTime(0))} == {login.id for login in logins[:2]}
+    assert len(await store.logins(other)) == 1
 
 
 async def test_a_new_password_ends_every_other_login(store: AccountStore, clock: HandClock) -> None:
