@@ -149,7 +149,8 @@ class WebApp(QuartTrio):
             if asked:
                 return Answer(None, 204, asked)
         try:
-            call.route, call.params = self.routes.find(method, request.path)
+            # The scope's path, for a Request has lost all but one of the slashes that a path begins with.
+            call.route, call.params = self.routes.find(method, request.scope["path"])
             if call.route.exact and not _spelled_so(request, call.route.path):
                 call.route = None
                 raise KithError(ErrorCode.ROUTE_NOT_FOUND)
