@@ -5,11 +5,11 @@ from typing import Final, Protocol
 
 from msgspec import UNSET
 
-from actors.kinds import Activation
 from actors.ports import AccountStore, Clock, Committed, Fenced, Journal, Poisoned, ProfileUnit, Taken, WriteToken
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.users import (
+    Account,
     ChangePassword,
     CloseLogins,
     DeskCommand,
@@ -17,7 +17,6 @@ from actors.shapes.users import (
     Register,
     RotateLogin,
     UpdateProfile,
-    UserCommand,
     UserState,
 )
 from actors.user import AccountAnswer
@@ -74,8 +73,7 @@ class AccountDesk:
     async def _register(self, state: UserState | None, command: Register) -> AccountAnswer:
         if state is not None:  # ids are random: only a repeat of the same command can come here
             raise KithError(ErrorCode.EMAIL_TAKEN, details={"field": "email"})
-        account = await self._store.register(self._writer, self._id, command)
-        return AccountAnswer(await self._writer.reload(), account)
+        return await newborn(self._writer, await self._store.register(self._writer, self._id, command))
 
     async def _rotate(self, state: UserState, command: RotateLogin) -> AccountAnswer:
         account = await self._store.rotate_login(self._writer, self._id, command)
@@ -106,11 +104,13 @@ class AccountDesk:
         raise KithError(ErrorCode.TRY_AGAIN, outcome="none")
 
 
-def desk_of(
-    activation: Activation[UserId, UserState, UserCommand], store: AccountStore, journal: Journal, clock: Clock
-) -> AccountDesk:
-    """The desk of an awake user."""
-    return AccountDesk(activation.id, activation, store, journal, clock)
+async def newborn(writer: Writer, account: Account) -> AccountAnswer:
+    """He is on disk. That his row cannot be read at this moment is no reason to tell him that nothing happened, nor may
+    his actor deny him afterwards."""
+    try:
+        return AccountAnswer(await writer.reload(), account)
+    except KithError:
+        return AccountAnswer(None, account, stale=True)
 
 
 def _ended(state: UserState, ended: Sequence[LoginId]) -> AccountAnswer:

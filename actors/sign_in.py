@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct, structs
 
-from actors.account import Writer
+from actors.account import Writer, newborn
 from actors.ports import Clock
 from actors.rules.totp import (
     RECOVERY_BYTES,
@@ -71,8 +71,7 @@ class SignInDesk:
         """Durable when it returns; what each command is answered with stands where it is defined."""
         store, writer, id = self._world.store, self._writer, self._id
         if isinstance(command, RegisterWithIdentity):
-            account = await store.register(writer, id, command)
-            return AccountAnswer(await writer.reload(), account)
+            return await newborn(writer, await store.register(writer, id, command))
         if state is None or state.status == "deleted":
             return await self._others.handle(state, command)
         match command:

@@ -42,6 +42,7 @@ class AccountAnswer(Struct, frozen=True):
     answer: object
     ended: tuple[LoginId, ...] = ()
     renamed: bool = False
+    stale: bool = False  # what was done is on disk, and the row could not be read since
 
 
 class Desk(Protocol):
@@ -234,6 +235,7 @@ class UserActor:
             self._stale = self._stale or refusal.outcome == "unknown"  # it may be on disk all the same
             raise
         self._state = result.state
+        self._stale = self._stale or result.stale
         self._close_if_fallen()
         if result.ended:
             self._world.revocations.add(result.ended)

@@ -1,5 +1,6 @@
 """A user's actor: every connection hears everything, once and in order, and none stays that may have missed some."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,9 +25,12 @@ from actors.shapes.users import (
     Ending,
     NewLogin,
     OpenLogin,
+    Register,
     UpdateProfile,
     UserChanged,
+    UserState,
 )
+from storage.memory.users import MemoryUsers
 from tests.actors.small_node import Answer, Ear, SmallNode, settled, small_node
 
 UNAVAILABLE = KithError(ErrorCode.UNAVAILABLE)
@@ -394,3 +398,27 @@ async def test_a_restored_user_is_let_in_by_a_node_that_was_told_nothing(autojum
         ear = Ear(2, LoginId("m"))
         assert isinstance(await ask(node, user, Connect(ear, None, 0)), Connected)
         assert ear.ended == []
+
+
+async def test_a_registration_that_cannot_be_read_back_has_happened_all_the_same(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was committed and then refused with outcome `none`, because the row could not be read; and the actor denied
+    him, at this node, for as long as it stayed awake."""
+    read, down = MemoryUsers.load, False
+
+    async def load(self: MemoryUsers, ids: Sequence[UserId]) -> dict[UserId, UserState]:
+        if down:
+            raise UNAVAILABLE
+        return await read(self, ids)
+
+    monkeypatch.setattr(MemoryUsers, "load", load)
+    async with small_node() as node:
+        user = UserId(node.new_id())
+        await ask(node, user, CountUnread(()))  # awake, and nobody yet
+        down = True
+        login = NewLogin(LoginId(node.new_id()), b"token", None, None, WallTime(0), WallTime(1 << 50))
+        account = await ask(node, user, Register("zoe@example.org", "zoe", True, "hash", login))
+        assert account.username == "zoe"
+        down = False
+        assert isinstance(await ask(node, user, Connect(Ear(1, login.id), None, 0)), Connected)
