@@ -14,7 +14,7 @@ from actors.shapes.times import Seconds
 from realtime.refusal import RefusalError
 from realtime.workers.deaths import LONG, Deaths
 from realtime.workers.line import AskNumbers, Gathered, HereIAm, Numbers, Ready
-from realtime.workers.worker import HOPELESS_BEATS, SILENT_BEATS, Plan, Worker, launch
+from realtime.workers.worker import HOPELESS_BEATS, SILENT_BEATS, STARTING_BEATS, Plan, Worker, launch
 
 log = logging.getLogger("kith.supervisor")
 
@@ -34,7 +34,8 @@ class Slot:
         self.deaths = Deaths()
         self.served = trio.Event()  # somebody under this number was ready once
         self.current: Worker | None = None
-        self.rolling = False
+        # Who starts it again and who renews it take turns: else both would start one, and nobody knew of the first.
+        self.changing = trio.Lock()
 
 
 class Supervisor:
@@ -61,8 +62,8 @@ class Supervisor:
             # Shielded: a cancellation must not leave processes behind. The stop has a deadline of its own.
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as self._nursery:
-                    await self._start(ready)
                     self._nursery.start_soon(self._beat)
+                    await self._start(ready)
                     self._nursery.start_soon(self._roll_when_asked)
                     await self._asked.wait()
                     await self._stop()
@@ -121,18 +122,32 @@ class Supervisor:
         if not self._serving and worker.code == REFUSED:
             self._refused = True
             self._asked.set()
-        elif worker is slot.current and not slot.rolling:
+        elif worker is slot.current:
             await self._start_again(slot)
 
     async def _start_again(self, slot: Slot) -> None:
+        """Until there is a process; a machine that has no room for one now is no reason to end the others."""
         died = slot.current
-        wait = slot.deaths.wait_after(self._clock.monotonic())
-        if wait >= LONG:
-            log.error("a worker dies again and again", extra={"worker": slot.number, "next_try_in_seconds": wait})
-        with trio.move_on_after(wait):
-            await self._asked.wait()
-        if not self._asked.is_set() and slot.current is died:
-            slot.current = await self._launch(slot, after_crash=True)
+        fresh: Worker | None = None
+        while fresh is None:
+            wait = slot.deaths.wait_after(self._clock.monotonic())
+            if wait >= LONG:
+                log.error("a worker dies again and again", extra={"worker": slot.number, "next_try_in_seconds": wait})
+            with trio.move_on_after(wait):
+                await self._asked.wait()
+            async with slot.changing:
+                if self._asked.is_set() or slot.current is not died:
+                    return
+                fresh = await self._launched(slot, after_crash=True)
+                slot.current = fresh or died
+
+    async def _launched(self, slot: Slot, *, after_crash: bool) -> Worker | None:
+        """None: no process, no descriptor or no memory to be had."""
+        try:
+            return await self._launch(slot, after_crash=after_crash)
+        except OSError as error:
+            log.error("a worker cannot be started", extra={"worker": slot.number, "reason": str(error)})
+            return None
 
     async def _listen(self, worker: Worker, slot: Slot) -> None:
         async with trio.open_nursery() as nursery:
@@ -142,6 +157,7 @@ class Supervisor:
                         log.warning("a worker answers again", extra={"worker": worker.number})
                     worker.unanswered, worker.connections = 0, message.connections
                 elif isinstance(message, Ready):
+                    worker.unanswered = 0
                     worker.ready.set()
                     worker.settled.set()
                     slot.served.set()
@@ -170,7 +186,10 @@ class Supervisor:
     async def _start(self, ready: Callable[[], None]) -> None:
         for slot in self._slots:
             if not self._asked.is_set():
-                slot.current = await self._launch(slot, after_crash=self._after_crash)
+                slot.current = await self._launched(slot, after_crash=self._after_crash)
+                if slot.current is None:
+                    self._refused = True
+                    self._asked.set()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_when_asked, nursery.cancel_scope)
             for slot in self._slots:
@@ -185,17 +204,22 @@ class Supervisor:
         scope.cancel()
 
     async def _beat(self) -> None:
-        """Find out who hangs. The others take his newcomers; after half a minute he is of no use to his clients."""
+        """Find out who hangs. The others take his newcomers; after half a minute he is of no use to his clients.
+
+        Who is still starting answers, too, as soon as he has imported what he is made of; while he waits for the
+        database, for example. Else one that hangs before it is ready would be missing for ever.
+        """
         while True:
             await trio.sleep(BEAT_EVERY)
             crew = [slot.current for slot in self._slots if slot.current is not None and slot.current.answers]
             fewest = min((worker.connections for worker in crew), default=0)
             for worker in self.living:
-                if worker.ready.is_set() and not worker.leaving:
+                if not worker.leaving:
+                    serves = worker.ready.is_set()
                     worker.beat(len(crew), fewest)
-                    if worker.unanswered == SILENT_BEATS:
+                    if serves and worker.unanswered == SILENT_BEATS:
                         log.error("a worker does not answer", extra={"worker": worker.number, "pid": worker.pid})
-                    elif worker.unanswered >= HOPELESS_BEATS:
+                    elif worker.unanswered >= (HOPELESS_BEATS if serves else STARTING_BEATS):
                         log.error("a worker hangs and is killed", extra={"worker": worker.number, "pid": worker.pid})
                         worker.kill()
 
@@ -215,23 +239,22 @@ class Supervisor:
 
     async def _renew(self, slot: Slot) -> bool:
         """Whether the new one is ready; only then the old one goes."""
-        assert self._nursery is not None
-        slot.rolling, old = True, slot.current
-        fresh = await self._launch(slot, after_crash=False)
-        with trio.move_on_after(READY_WITHIN):
-            await fresh.settled.wait()
-        if fresh.answers:
+        async with slot.changing:
+            old = slot.current
+            fresh = await self._launched(slot, after_crash=False)
+            if fresh is None:
+                return False
+            with trio.move_on_after(READY_WITHIN):
+                await fresh.settled.wait()
+            if not fresh.answers:
+                fresh.leaving = True
+                fresh.kill()
+                return False
             slot.current = fresh
             if old is not None:
                 old.ask_to_stop()
                 await self._gone([old], STOP_WITHIN)
-        else:
-            fresh.leaving = True
-            fresh.kill()
-        slot.rolling = False
-        if slot.current is not None and slot.current.ended.is_set() and not slot.current.leaving:
-            self._nursery.start_soon(self._start_again, slot)
-        return slot.current is fresh
+            return True
 
     async def _stop(self) -> None:
         while self._launching:  # noqa: ASYNC110 - a fork takes milliseconds; none is begun any more

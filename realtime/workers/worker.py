@@ -18,6 +18,7 @@ from realtime.workers.line import Beat, GiveNumbers, Line
 # Beats, and not seconds: a machine that slept or was stopped as a whole counts none.
 SILENT_BEATS: Final = 3
 HOPELESS_BEATS: Final = 30
+STARTING_BEATS: Final = 60  # of a worker that is not ready yet: reading the program from a slow disk is no hang
 
 
 class Plan(Struct, frozen=True):
@@ -101,7 +102,8 @@ class Worker:
 async def launch(plan: Plan, number: int, *, after_crash: bool) -> Worker:
     """Start a process of its own session: a Ctrl-C goes to the whole group, and the supervisor alone decides."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    with contextlib.ExitStack() as unless_started, theirs:
+        unless_started.callback(ours.close)
         arguments = ["--number", str(number), "--line", str(theirs.fileno())]
         arguments += ["--listeners", ",".join(map(str, plan.listeners))]
         if after_crash:
@@ -115,5 +117,6 @@ async def launch(plan: Plan, number: int, *, after_crash: bool) -> Worker:
             start_new_session=True,
             cwd=os.getcwd(),
         )
+        unless_started.pop_all()
     ours.setblocking(False)
     return Worker(number, process, Line(trio.SocketStream(trio.socket.from_stdlib_socket(ours))))

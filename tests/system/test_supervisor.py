@@ -34,10 +34,10 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 class Crew:
     """A supervisor at work, and what its workers wrote down: one line for each start."""
 
-    def __init__(self, notes: Path, program: str, workers: int = 2) -> None:
+    def __init__(self, notes: Path, text: str, workers: int = 2, program: str = sys.executable) -> None:
         self.notes = notes
         self.notes.touch()
-        command = (sys.executable, "-S", "-c", PROGRAM + program, str(notes))
+        command = (program, "-S", "-c", PROGRAM + text, str(notes))
         plan = Plan(command=command, environment=dict(os.environ), listeners=(), workers=workers)
         self.supervisor = Supervisor(plan, SystemClock(), after_crash=False)
         self.ready = trio.Event()
@@ -142,6 +142,65 @@ async def test_a_worker_that_hangs_for_long_is_killed_and_started_again(
         await until(lambda: crew.starts.count("1 crashed") > 0 and crew.starts.count("2 crashed") > 0, "new ones")
     assert "a worker does not answer" in caplog.text
     assert "a worker hangs and is killed" in caplog.text
+
+
+async def test_a_worker_that_hangs_before_it_is_ready_is_killed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only who had been ready was looked after, so such a worker was missing until somebody counted."""
+    monkeypatch.setattr(supervising, "BEAT_EVERY", 0.02)
+    crew = Crew(tmp_path / "notes", f"if lives == 1: signal.pause()\n{SERVE}", workers=1)
+    async with crew.at_work():
+        assert crew.starts == ["1", "1 crashed"]
+
+
+async def test_a_worker_that_cannot_be_started_costs_no_other_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fork that failed (no memory, no descriptor) ended the supervisor, and with it everybody's connections."""
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    program.chmod(0o700)
+    crew = Crew(tmp_path / "notes", SERVE, program=str(program))
+    async with crew.at_work():
+        first, second = sorted(crew.supervisor.living, key=lambda worker: worker.number)
+        program.rename(tmp_path / "away")
+        os.kill(first.pid, signal.SIGKILL)
+        await until(lambda: caplog.text.count("a worker cannot be started") > 1, "a second attempt")
+        crew.supervisor.roll()
+        await until(lambda: "the rolling restart is broken off" in caplog.text, "its end")
+        assert crew.supervisor.living == {second}
+        (tmp_path / "away").rename(program)
+        await until(lambda: crew.starts.count("1 crashed") == 1, "the attempt that succeeds")
+        assert second in crew.supervisor.living
+        assert len(crew.supervisor.living) == 2
+
+
+async def test_a_first_start_that_fails_is_a_refusal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    crew = Crew(tmp_path / "notes", SERVE, program=str(tmp_path / "nothing"))
+    with trio.fail_after(10), pytest.raises(RefusalError, match="did not start"):
+        await crew.supervisor.run(crew.ready.set)
+    assert "a worker cannot be started" in caplog.text
+
+
+async def test_who_is_started_again_and_renewed_at_once_is_one_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rolling restart came while a dead worker waited for its next life: it got both, and the first of the two served
+    beside the other under the same number until the server stopped."""
+    caplog.set_level(logging.INFO)
+    crew = Crew(tmp_path / "notes", f"if lives > 2: time.sleep(0.6)\n{SERVE}")
+    async with crew.at_work():
+        for starts in (3, 4):  # the second death is followed by a wait
+            one = next(worker for worker in crew.supervisor.living if worker.number == 1)
+            os.kill(one.pid, signal.SIGKILL)
+            if starts == 3:
+                await until(lambda: len(crew.starts) == 3, "its next life")
+            await one.ended.wait()
+        crew.supervisor.roll()
+        await until(lambda: "all workers are new" in caplog.text, "its end")
+        assert sorted(worker.number for worker in crew.supervisor.living) == [1, 2]
+    assert sorted(crew.starts) == ["1", "1", "1 crashed", "2", "2"]
 
 
 @pytest.mark.parametrize(("had", "has", "wish"), [(False, False, "roll"), (True, True, "roll"), (True, False, "stop")])
