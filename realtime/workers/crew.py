@@ -43,12 +43,21 @@ class Crew:
                     self.live, self.fewest = message.live, message.fewest
                     self._line.post(HereIAm(self.connections()))
                 elif isinstance(message, GiveNumbers):
-                    self._line.post(Numbers(message.ticket, self.expose()))
+                    self._tell(message.ticket)
                 elif isinstance(message, Gathered) and message.ticket in self._waiting:
                     self._waiting[message.ticket].send_nowait(message.texts)
             nursery.cancel_scope.cancel()
         log.error("the supervisor has gone, so this worker stops, too")
         orphaned()
+
+    def _tell(self, ticket: int) -> None:
+        try:
+            text = self.expose()
+        except Exception:
+            # A number that cannot be read is a bug, and no reason for everybody's connections to end.
+            log.exception("this worker's numbers cannot be told")
+        else:
+            self._line.post(Numbers(ticket, text))
 
     async def exposition(self) -> tuple[str, bytes]:
         """(content type, body): everything that any of the crew counts."""

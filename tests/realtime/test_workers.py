@@ -194,6 +194,23 @@ async def test_a_scrape_ends_though_the_supervisor_says_nothing(autojump_clock: 
     assert 'up_worker{worker="3"} 0' in text
 
 
+async def test_a_number_that_cannot_be_read_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception out of one reading ended the worker that was asked, with all its connections, at each scrape."""
+    end = OtherEnd()
+
+    def bug() -> bytes:
+        raise ValueError("of a gauge")
+
+    end.crew.expose = bug
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end.run)
+        end.line.post(GiveNumbers(1))
+        end.line.post(Beat(3, 0))
+        assert isinstance(await end.line.receive(), HereIAm)
+        nursery.cancel_scope.cancel()
+    assert "this worker's numbers cannot be told" in caplog.text
+
+
 async def test_a_worker_answers_beats_and_learns_who_lives() -> None:
     end = OtherEnd()
     end.crew.connections = lambda: 42
