@@ -20,9 +20,9 @@ class HashWork(Struct, frozen=True):
         return f"HashWork(known={self.known is not None})"
 
 
-# Answers a new hash, or RIGHT or WRONG.
+# Answers a new hash, RIGHT or WRONG, or FAILED: there was no memory for it.
 Hashing = Callable[[HashWork], Awaitable[str]]
-RIGHT, WRONG = "right", "wrong"
+RIGHT, WRONG, FAILED = "right", "wrong", "failed"
 
 
 def perform(work: HashWork) -> str:

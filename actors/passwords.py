@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from actors.hashing import RIGHT, Hashing, HashWork, perform
+from actors.hashing import FAILED, RIGHT, Hashing, HashWork, perform
 from actors.metrics import Metrics
 from actors.shapes.errors import ErrorCode, KithError
 
@@ -56,7 +56,10 @@ class Passwords:
         self._waiting += 1
         begun = self._stopwatch()
         try:
-            return await self._hashing(work)
+            result = await self._hashing(work)
         finally:
             self._waiting -= 1
             self._seconds.observe(self._stopwatch() - begun)
+        if result == FAILED:
+            raise KithError(ErrorCode.OVERLOADED, retry_after=1.0)
+        return result

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from actors.hashing import RIGHT, HashWork, perform
+from actors.hashing import FAILED, RIGHT, HashWork, perform
 from actors.metrics import Metrics
 from actors.passwords import PasswordOptions, Passwords
 from actors.shapes.errors import ErrorCode, KithError
@@ -87,6 +87,17 @@ async def test_so_many_waiting_and_no_more() -> None:
     assert outcomes[2:] == [True] * 5
     assert metrics.value("password_hash_waiting") == 0
     assert metrics.value("password_hash_seconds") == 5
+
+
+async def test_a_hash_that_failed_is_nobodys_password() -> None:
+    async def hashing(work: HashWork) -> str:
+        return FAILED
+
+    passwords = Passwords(QUICK, Metrics(), trio.current_time, hashing)
+    for asked in (passwords.hash("correct horse"), passwords.verify("correct horse", None)):
+        with pytest.raises(KithError) as refused:
+            await asked
+        assert refused.value.code is ErrorCode.OVERLOADED
 
 
 async def test_who_gives_up_leaves_the_queue() -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 import trio.testing
 
-from actors.hashing import RIGHT, WRONG, HashWork
+from actors.hashing import FAILED, RIGHT, WRONG, HashWork
 from actors.hashing_process import HashingProcess
 from actors.hashing_worker import NICENESS
 
@@ -43,6 +43,13 @@ async def test_it_hashes_and_checks_and_gives_way() -> None:
         assert await process(work("anything", "no hash")) == WRONG
         assert process.pid is not None
         assert os.getpriority(os.PRIO_PROCESS, process.pid) == NICENESS
+
+
+async def test_what_cannot_be_hashed_is_said_and_costs_no_place() -> None:
+    """A worker without memory for a hash said nothing: whoever had asked waited for good, and held his place."""
+    async with running(at_once=1) as process:
+        assert await process(work("correct horse", memory=1 << 60)) == FAILED
+        assert await process(work("correct horse")) != FAILED
 
 
 async def test_what_it_was_doing_when_it_was_killed_is_done_by_the_next_one() -> None:
