@@ -44,9 +44,17 @@ LIES: dict[str, Callable[[int], Claims]] = {
     "long_subject": lambda _: {"sub": "x" * 256},
     "odd_subject": lambda _: {"sub": 7},
 }
-FORGERIES = ("unknown_kid", "bad_signature", "alg_none", "hs256_with_public_key", "not_a_token", "long_token")
+FORGERIES = (
+    "unknown_kid",
+    "bad_signature",
+    "alg_none",
+    "hs256_with_public_key",
+    "not_a_token",
+    "long_token",
+    "deep_token",
+)
 ANSWERS = ("huge", "slow", "dripping", "not_json", "compressed", "redirects", "status_500")
-OTHERS = ("other_discovery", "other_scheme", "no_token", "client_refused")
+OTHERS = ("other_discovery", "other_scheme", "no_host", "no_token", "client_refused")
 
 
 class SigningKey:
@@ -83,6 +91,7 @@ class OidcProvider:
         self.mischief: str | None = None
         self.person: dict[str, Any] = {}
         self.keys = [SigningKey("ES256")]
+        self.shown: list[SigningKey] = []  # in their stead
         self.asked: list[str] = []
         self.forms: list[dict[str, str]] = []
         self.codes: dict[str, dict[str, str]] = {}  # to redeem
@@ -128,7 +137,9 @@ class OidcProvider:
         if target.path == "/.well-known/openid-configuration":
             return await _send_json(stream, 200, self._discovery())
         if target.path == "/jwks":
-            return await _send_json(stream, 200, {"keys": [key.jwk for key in self.keys]})
+            if self.mischief == "no_keys":
+                return await _send(stream, 500, b"{}", {})
+            return await _send_json(stream, 200, {"keys": [key.jwk for key in self.shown or self.keys]})
         assert target.path == "/token", target.path
         headers = {name.decode(): value.decode() for name, value in request.headers}
         return await _send_json(stream, *self._token(headers, body))
@@ -161,7 +172,7 @@ class OidcProvider:
         return {
             "issuer": issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
-            "token_endpoint": f"{self.issuer}/token",
+            "token_endpoint": "http://xn--/token" if self.mischief == "no_host" else f"{self.issuer}/token",
             "jwks_uri": jwks,
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
@@ -217,6 +228,8 @@ class OidcProvider:
                 return "no.token"
             case "long_token":
                 return "x" * 20_000
+            case "deep_token":
+                return base64.urlsafe_b64encode(b"[" * 12_000).decode() + ".e30.c2lnbmF0dXJl"
             case "bad_signature":
                 return _signed(claims, SigningKey(key.algorithm).private, key.algorithm, headers)
             case "alg_none":

@@ -47,17 +47,24 @@ class Fetcher:
         )
 
     async def get(self, url: str, kind: type[T]) -> T:
-        status, body = await self._ask(self._client.build_request("GET", url))
+        status, body = await self._ask(self._request("GET", url))
         if status != 200:
             raise ProviderError(f"status_{status}")
         return decoded(body, kind)
 
     async def post(self, url: str, form: dict[str, str], basic: tuple[str, str] | None) -> tuple[int, bytes]:
         """Status and body, whatever the status is."""
-        request = self._client.build_request("POST", url, data=form)
+        request = self._request("POST", url, form)
         if basic is not None:
             request = next(httpx.BasicAuth(*basic).auth_flow(request))
         return await self._ask(request)
+
+    def _request(self, method: str, url: str, form: dict[str, str] | None = None) -> httpx.Request:
+        self._client.cookies.clear()  # one person's sign-in brings nothing into the next one's
+        try:
+            return self._client.build_request(method, url, data=form)
+        except (httpx.InvalidURL, ValueError):  # no host that could be looked up; IDNA's errors are ValueErrors
+            raise ProviderError("no_address") from None
 
     async def _ask(self, request: httpx.Request) -> tuple[int, bytes]:
         body = bytearray()

@@ -54,7 +54,7 @@ def header_of(token: str) -> Header:
         raise ProviderError("id_token_too_long")
     try:
         return msgspec.convert(jwt.get_unverified_header(token), Header)
-    except (jwt.PyJWTError, msgspec.MsgspecError):
+    except (jwt.PyJWTError, msgspec.MsgspecError, RecursionError):
         raise ProviderError("id_token_malformed") from None
 
 

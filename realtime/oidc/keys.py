@@ -13,6 +13,8 @@ from realtime.oidc.fetching import Fetcher, ProviderError
 KINDS: Final = {"RS256": ("RSA", None), "ES256": ("EC", "P-256"), "EdDSA": ("OKP", "Ed25519")}
 # A token may name any key it likes, so an unknown one is asked for once a minute and not once a token.
 REFETCH: Final = Seconds(60.0)
+# A key that the provider has withdrawn, because somebody stole it, is not good here for ever.
+KEPT_FOR: Final = Seconds(3_600.0)
 MOST_KEYS: Final = 100
 
 
@@ -34,19 +36,27 @@ class KeyRing:
         if algorithm not in KINDS:
             raise ProviderError("algorithm_not_allowed")
         found = self._find(algorithm, kid)
-        if found is None and self._may_fetch():
+        if self._may_fetch(KEPT_FOR if found is not None else REFETCH):
             self._fetched = self._clock.monotonic()  # also if it fails: a provider in trouble is not asked in a loop
-            self._keys = (await self._fetcher.get(jwks_uri, JsonWebKeys)).keys[:MOST_KEYS]
+            try:
+                self._keys = (await self._fetcher.get(jwks_uri, JsonWebKeys)).keys[:MOST_KEYS]
+            except ProviderError:
+                if found is None:
+                    raise
+                return self._made(found, algorithm)  # as with its description: of an hour ago, and better than none
             found = self._find(algorithm, kid)
         if found is None:
             raise ProviderError("unknown_key")
+        return self._made(found, algorithm)
+
+    def _made(self, found: dict[str, Any], algorithm: str) -> jwt.PyJWK:
         try:
             return jwt.PyJWK(found, algorithm)
         except jwt.PyJWTError:
             raise ProviderError("unusable_key") from None
 
-    def _may_fetch(self) -> bool:
-        return self._fetched is None or self._clock.monotonic() >= self._fetched + REFETCH
+    def _may_fetch(self, after: Seconds) -> bool:
+        return self._fetched is None or self._clock.monotonic() >= self._fetched + after
 
     def _find(self, algorithm: str, kid: str | None) -> dict[str, Any] | None:
         kind, curve = KINDS[algorithm]

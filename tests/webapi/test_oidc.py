@@ -421,6 +421,7 @@ NAMED = {
     "hs256_with_public_key": "algorithm_not_allowed",
     "not_a_token": "id_token_malformed",
     "long_token": "id_token_too_long",
+    "deep_token": "id_token_malformed",
     "huge": "too_large",
     "slow": "too_slow",
     "dripping": "too_slow",
@@ -430,6 +431,7 @@ NAMED = {
     "status_500": "token_500_no_id_token",
     "other_discovery": "another_issuer",
     "other_scheme": "endpoint_not_usable",
+    "no_host": "no_address",
     "no_token": "token_200_no_id_token",
     "client_refused": "token_401_invalid_client",
 }
@@ -441,6 +443,8 @@ async def test_a_provider_that_misbehaves_lets_nobody_in(
 ) -> None:
     caplog.set_level(logging.DEBUG, "kith")
     brought = {}
+    if mischief == "no_host":
+        provider.mischief = mischief  # it stands in the description, which is kept for an hour
     if mischief not in ("other_discovery", "other_scheme"):
         brought = await come_back(node, provider)
     provider.mischief = mischief
@@ -464,7 +468,7 @@ async def test_a_provider_that_misbehaves_lets_nobody_in(
     # When it keeps to the rules again, so do we.
     provider.mischief = None
     hurry(node, FETCH_SECONDS)
-    node.clock.seconds += 60
+    node.clock.seconds += 3_600 if mischief == "no_host" else 60
     assert (await sign_in(node, provider)).status_code == 201
 
 
@@ -496,6 +500,32 @@ async def test_discovery_is_asked_for_once_an_hour_and_what_was_known_outlives_a
     provider.mischief = "status_500"
     await start(node)
     assert provider.asked == ["/.well-known/openid-configuration"] * 2
+
+
+async def test_a_key_that_was_withdrawn_is_taken_for_an_hour_and_no_longer(node: Node, provider: OidcProvider) -> None:
+    """Keys were asked for again only when one was missing: a stolen one that the provider had long withdrawn went on
+    signing people in until somebody came with a new one."""
+    await newcomer(node, provider)
+    stolen = provider.keys
+    provider.rotate()
+    shown, provider.keys = provider.keys, stolen
+    provider.shown = shown
+    assert (await sign_in(node, provider)).status_code == 200, "nobody has asked since"
+    node.clock.seconds = 3_600
+    assert code(await sign_in(node, provider)) == "503 UNAVAILABLE"
+    provider.keys = shown
+    assert (await sign_in(node, provider)).status_code == 200
+    assert provider.asked.count("/jwks") == 2
+
+
+async def test_keys_of_an_hour_ago_are_better_than_none(node: Node, provider: OidcProvider) -> None:
+    await newcomer(node, provider)
+    node.clock.seconds = 3_599
+    await start(node)  # its description is asked for again, too
+    node.clock.seconds = 3_700
+    provider.mischief = "no_keys"
+    assert (await sign_in(node, provider)).status_code == 200
+    assert provider.asked.count("/jwks") == 2
 
 
 async def test_keys_are_fetched_once_and_again_for_one_that_is_new_at_most_once_a_minute(
