@@ -36,7 +36,14 @@ class Doorkeeper:
             call.pay_by_address(Limit.UNAUTHENTICATED)  # whoever guesses tokens is soon told to stop
             raise
         # Asked wherever the call comes from: an exempt address spares the limits, and not the look at the account.
-        limits = await self._limits_of(call.me)
+        try:
+            limits = await self._limits_of(call.me)
+        except KithError as refused:
+            if (
+                refused.code is ErrorCode.INVALID_TOKEN
+            ):  # of an account that is no more: each costs a look at the database
+                call.pay_by_address(Limit.UNAUTHENTICATED)
+            raise
         if call.limits == "normal":
             call.limits = limits
         call.pay_by_user(route.limit)

@@ -92,4 +92,6 @@ async def test_a_token_in_the_address_is_not_a_token(node: Node, anna: Person) -
 async def test_a_token_of_nobody_is_no_token(node: Node) -> None:
     token = node.tokens.issue(UserId(SOMEBODY), LoginId(SOMEBODY), node.clock.now())
     async with node.client(token) as client:
-        assert (await client.get("/users/me")).json()["error"]["code"] == "INVALID_TOKEN"
+        answer = await client.get("/users/me")
+    assert answer.json()["error"]["code"] == "INVALID_TOKEN"
+    assert answer.headers["X-RateLimit-Limit"] == "600"  # his address pays for the look at the database
