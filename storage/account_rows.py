@@ -11,11 +11,11 @@ import trio
 
 from actors.ports import WriteToken
 from actors.rules.accounts import LOGINS_MOST, email_key, username_key
-from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.errors import ErrorCode, KithError, Outcome
 from actors.shapes.ids import UserId
 from actors.shapes.times import WallTime
 from actors.shapes.users import Account, Credentials, NewLogin
-from storage.database_errors import DatabaseAwayError
+from storage.database_errors import DatabaseAwayError, StatementFailedError
 from storage.node import NodeIdentity
 from storage.postgres import Postgres, Statements, Work
 
@@ -127,12 +127,18 @@ async def write(postgres: Postgres, token: WriteToken, work: Work[T]) -> T:
     """Run `work` in a transaction, again if its answer was lost: it must recognise what it wrote itself."""
     if not token.valid:  # another activation may be writing by now
         raise KithError(ErrorCode.UNAVAILABLE, "This actor has ended", outcome="none")
-    for pause in PAUSES:
+    outcome: Outcome = "none"
+    for pause in (*PAUSES, None):
         try:
             return await postgres.transaction(work)
         except DatabaseAwayError:
+            outcome = "unknown"  # for good: that a later attempt fails says nothing about this one
+        except StatementFailedError as error:
+            if not error.of_the_world:
+                error.outcome = outcome
+                raise
+            if not error.rolled_back:  # a lock that is held, a disk that is full: nobody waits for that four times
+                break
+        if pause is not None:
             await trio.sleep(pause)
-    try:
-        return await postgres.transaction(work)
-    except DatabaseAwayError:
-        raise KithError(ErrorCode.UNAVAILABLE, outcome="unknown") from None
+    raise KithError(ErrorCode.UNAVAILABLE, outcome=outcome)

@@ -1,6 +1,6 @@
 """What can go wrong with PostgreSQL, told by whose fault it is; knows nothing of the driver."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from actors.shapes.errors import ErrorCode, KithError
 
@@ -24,12 +24,26 @@ class DatabaseAwayError(DatabaseError):
     CODE = ErrorCode.UNAVAILABLE
 
 
+# Lost connections, wrong transaction states (a standby is read-only until it is promoted), rollbacks, lack of
+# resources, locks, an operator, the disk: the same can be written later. Other errors follow from what is sent.
+_OF_THE_WORLD: Final = frozenset({"08", "25", "40", "53", "55", "57", "58"})
+
+
 class StatementFailedError(DatabaseError):
     """The server answered with an error that is no row's fault; the statement had no effect."""
 
     def __init__(self, sqlstate: str, text: str) -> None:
         super().__init__(f"{text} ({sqlstate})")
         self.sqlstate = sqlstate
+
+    @property
+    def of_the_world(self) -> bool:
+        return self.sqlstate[:2] in _OF_THE_WORLD
+
+    @property
+    def rolled_back(self) -> bool:
+        """Somebody was in the way, for this once: of two that wait for each other one is sent away."""
+        return self.sqlstate[:2] == "40"
 
 
 class RowRefusedError(DatabaseError):

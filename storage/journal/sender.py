@@ -20,9 +20,6 @@ FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 2.0
 ROW_PASSED_OVER: Final = "KJ001"
 _RECEIPT_CONSTRAINT: Final = "flushes_pkey"
-# Lost connections, wrong transaction states (a standby is read-only until it is promoted), rollbacks, lack of
-# resources, locks, an operator, the disk: the same flush can be written later. Other errors follow from what is sent.
-_OF_THE_WORLD: Final = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 REPEATS_BEFORE_BLAME: Final = 5
 SAY_AGAIN: Final = Seconds(60.0)
 
@@ -38,13 +35,13 @@ class _Suspicion:
         self._sqlstate = suspected
         self._repeats = REPEATS_BEFORE_BLAME if suspected else 0
 
-    def hardens(self, sqlstate: str) -> bool:
+    def hardens(self, error: StatementFailedError) -> bool:
         """Whether it has been repeated in vain often enough."""
-        if sqlstate[:2] in _OF_THE_WORLD:
+        if error.of_the_world:
             self._sqlstate = None
             return False
-        self._repeats = self._repeats + 1 if sqlstate == self._sqlstate else 0
-        self._sqlstate = sqlstate
+        self._repeats = self._repeats + 1 if error.sqlstate == self._sqlstate else 0
+        self._sqlstate = error.sqlstate
         return self._repeats >= REPEATS_BEFORE_BLAME
 
 
@@ -96,9 +93,9 @@ class Sender:
                 if error.sqlstate == ROW_PASSED_OVER:
                     self.troubled = False
                     raise RowPassedOverError from None
-                if suspicion.hardens(error.sqlstate):
+                if suspicion.hardens(error):
                     return await self._blame(flush, error, answer_lost)
-                if error.sqlstate[:2] not in _OF_THE_WORLD:
+                if not error.of_the_world:
                     self._line.terminate()  # a plan that a change of the schema made void is prepared anew
                 self._note(error)
             except DatabaseAwayError as error:

@@ -14,7 +14,7 @@ from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import WallTime
 from actors.shapes.users import ChangePassword, NewLogin, Register, RotateLogin
 from storage.accounts import PostgresAccounts
-from storage.database_errors import DatabaseAwayError
+from storage.database_errors import DatabaseAwayError, DatabaseError, StatementFailedError
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.tables import MemoryTables
 from storage.node import begin_incarnation
@@ -335,6 +335,52 @@ async def test_who_cannot_reach_the_database_is_told_that_nobody_knows(postgres:
     with pytest.raises(KithError) as refused:
         await store.register(TOKEN, user_id(), registration(clock, "a@example.org"))
     assert (refused.value.code, refused.value.outcome) == (ErrorCode.UNAVAILABLE, "unknown")
+
+
+class Troubled:
+    """The pool of a server that answers the next transactions with these errors."""
+
+    def __init__(self, postgres: Postgres, *errors: DatabaseError) -> None:
+        self._postgres = postgres
+        self.errors = list(errors)
+
+    async def transaction(self, work: Work[object]) -> object:
+        if self.errors:
+            raise self.errors.pop(0)
+        return await self._postgres.transaction(work)
+
+
+AWAY = DatabaseAwayError("the answer was lost")
+
+
+@pytest.mark.parametrize(
+    ("sqlstates", "code", "outcome"),
+    [
+        (("40P01",), None, None),
+        (("40P01", "40001", "away"), None, None),
+        (("40P01",) * 4, ErrorCode.UNAVAILABLE, "none"),
+        (("55P03",), ErrorCode.UNAVAILABLE, "none"),
+        (("away", "25006"), ErrorCode.UNAVAILABLE, "unknown"),
+        (("away", "40P01", "40P01", "40P01"), ErrorCode.UNAVAILABLE, "unknown"),
+        (("42P01",), ErrorCode.DATABASE_ERROR, "none"),
+        (("away", "42P01"), ErrorCode.DATABASE_ERROR, "unknown"),
+    ],
+)
+async def test_a_server_that_is_troubled_is_nobodys_fault_and_what_is_said_of_it_is_true(
+    postgres: Postgres, clock: HandClock, sqlstates: tuple[str, ...], code: ErrorCode | None, outcome: str | None
+) -> None:
+    """A deadlock was answered with 500; and after a lost answer any other error said that nothing had happened."""
+    errors = [AWAY if state == "away" else StatementFailedError(state, "trouble") for state in sqlstates]
+    server = Troubled(postgres, *errors)
+    store = PostgresAccounts(server, await begin_incarnation(postgres, "node"), clock)  # type: ignore[arg-type]
+    id, command = user_id(), registration(clock, "a@example.org")
+    if code is None:
+        assert (await store.register(TOKEN, id, command)).username == "anna"
+    else:
+        with pytest.raises(KithError) as refused:
+            await store.register(TOKEN, id, command)
+        assert (refused.value.code, refused.value.outcome) == (code, outcome)
+    assert server.errors == []
 
 
 async def test_who_signs_in_cleans_up_behind_himself(postgres: Postgres, clock: HandClock) -> None:
