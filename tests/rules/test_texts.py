@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.rules.accounts import INTEREST_LIMIT, check_email, check_password, check_profile, email_key
+from actors.rules.accounts import (
+    INTEREST_LIMIT,
+    check_email,
+    check_password,
+    check_profile,
+    email_key,
+    username_from_claims,
+)
 from actors.rules.moderation import check_reason
 from actors.rules.texts import check_text, composed
 from actors.shapes.errors import ErrorCode, KithError
@@ -95,6 +102,7 @@ TIRING = {
     "growing": GROWS,
     "greek": "\u0390",  # of all single characters the slowest to casefold and compose
     "runs": "a" + "\u0301" * 15 + "\u0327" * 15,
+    "endless": "\u0301\u0327",
     "astral": "a" + "\U0001d165" * 15 + "\U0001d16d" * 15,
 }
 
@@ -115,6 +123,7 @@ def test_a_megabyte_is_refused_at_once_wherever_a_text_belongs(kind: str) -> Non
     ]
     begun = process_time()
     email_key(text)
+    username_from_claims(text, "anna@example.org")
     for check in checks:
         with pytest.raises(KithError):
             check()
