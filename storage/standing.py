@@ -108,6 +108,11 @@ class Standings:
         await lock_user(statements, id)
         return StandingChanged(tuple(await statements.fetch(LoginId, _REVOKE, id, by.at)))
 
+    async def is_done(self, statements: Statements, id: UserId, by: Act) -> bool:
+        """Whether an earlier attempt did commit; behind the user's lock, for it may be committing at this moment."""
+        await lock_user(statements, id)
+        return await is_recorded(statements, by)
+
     async def found_again(self, statements: Statements, id: UserId, by: Act) -> StandingChanged:
         """What an earlier attempt did, whose answer was lost."""
         head = await lock_user(statements, id)
@@ -134,7 +139,7 @@ class PostgresStanding:
         by = command.by
 
         async def work(statements: Statements) -> StandingChanged:
-            if await is_recorded(statements, by):
+            if await self._standings.is_done(statements, id, by):
                 return await self._standings.found_again(statements, id, by)
             changed = await self._standings.suspend(statements, id, by, command)
             details = suspension_details(command.until, changed)
@@ -147,7 +152,7 @@ class PostgresStanding:
         by = command.by
 
         async def work(statements: Statements) -> StandingChanged:
-            if await is_recorded(statements, by):
+            if await self._standings.is_done(statements, id, by):
                 return await self._standings.found_again(statements, id, by)
             changed = await self._standings.restore(statements, id, by, None)
             if changed.status is not None:
@@ -160,7 +165,7 @@ class PostgresStanding:
         by = command.by
 
         async def work(statements: Statements) -> StandingChanged:
-            if await is_recorded(statements, by):
+            if await self._standings.is_done(statements, id, by):
                 return StandingChanged((await self._standings.found_again(statements, id, by)).ended)
             changed = await self._standings.sign_out(statements, id, by)
             details = ActionDetails(ended_sessions=len(changed.ended))
