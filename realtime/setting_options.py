@@ -99,7 +99,7 @@ OPTIONS = (
     ),
     Option("ACCESS_TOKEN_MINUTES", "15", number(0.05, 1_440), "life of an access token"),
     Option("REFRESH_TOKEN_DAYS", "30", number(0.01, 365), "life of a refresh token"),
-    Option("PASSWORD_HASH_CONCURRENCY", "2", whole(1, 64), "argon2id runs at once, each with 64 MiB and one core"),
+    Option("PASSWORD_HASH_CONCURRENCY", "2", whole(1, 64), "argon2id runs at once, each with 19 MiB and one core"),
     # Sign-in with a provider (OpenID Connect)
     Option("OIDC_ISSUER", "", issuer, "the provider; empty is none"),
     Option("OIDC_CLIENT_ID", "", plain, "what the provider calls this server"),

@@ -14,6 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors.passwords import PasswordOptions
 from realtime.commands import database
 from realtime.commands.database import bring_up_to_date
 from realtime.commands.doctor import doctor, versions
@@ -25,7 +26,9 @@ from realtime.commands.doctor.machine import machine_rows, memory_bytes
 from realtime.commands.doctor.neighbours import neighbour_rows
 from realtime.commands.doctor.port import port_rows
 from realtime.commands.doctor.report import Report
+from realtime.commands.running import ask_health
 from realtime.node_lock import NodeLock
+from realtime.setting_options import OPTIONS
 from realtime.settings import load_settings
 from storage.database_errors import DatabaseAwayError
 from storage.postgres import Statements, run_once
@@ -347,7 +350,9 @@ def test_nobody_is_asked_who_was_not_named() -> None:
 
 
 OIDC = {"OIDC_CLIENT_ID": "kith", "OIDC_REDIRECT_URIS": "https://app.example.org/in"}
-WHOLE = '{"issuer": "{url}", "authorization_endpoint": "x", "token_endpoint": "x", "jwks_uri": "x"}'
+WHOLE = """{"issuer": "{url}", "authorization_endpoint": "{url}/in", "token_endpoint": "{url}/token",
+ "jwks_uri": "{url}/jwks"}"""
+UNUSABLE = "says a jwks_uri that cannot be used: it must be an address with the scheme of OIDC_ISSUER"
 
 
 @pytest.mark.parametrize(
@@ -355,7 +360,9 @@ WHOLE = '{"issuer": "{url}", "authorization_endpoint": "x", "token_endpoint": "x
     [
         (200, WHOLE, ""),
         (200, WHOLE.replace("{url}", "https://evil.example.org"), "calls itself by another name than OIDC_ISSUER"),
-        (200, '{"issuer": "{url}", "authorization_endpoint": "x"}', "does not say its token_endpoint"),
+        (200, WHOLE.replace('"token_endpoint": "{url}/token",', ""), "does not say its token_endpoint"),
+        (200, WHOLE.replace("{url}/jwks", "ftp://x/jwks"), UNUSABLE),
+        (302, "", "answers 302 when asked for its description"),
         (200, "<html>", "does not describe itself in JSON"),
         (503, "", "answers 503 when asked for its description"),
     ],
@@ -396,6 +403,8 @@ def test_redis_is_asked_who_it_is() -> None:
     [
         (b"-WRONGPASS invalid hush\r\n", "Redis does not answer: it answers WRONGPASS."),
         (b"HTTP/1.1 400 Bad Request\r\n", "something else answers"),
+        (b"-\r\n", "something else answers"),
+        (b"$" + b"9" * 20 + b"\r\n", "something else answers"),
         (b"$19\r\nredis_version:5.0.1\r\n", "Redis 5.0.1 is too old; Kith needs 6.2."),
     ],
 )
@@ -405,6 +414,32 @@ def test_a_redis_that_will_not_do_is_a_problem(said: bytes, sentence: str) -> No
     (problem,) = report.problems
     assert sentence in problem
     assert "hush" not in problem
+
+
+def test_the_shells_proxy_is_not_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node asks its provider by no proxy; a doctor that did called a provider well that the node cannot reach."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with web({"/.well-known/openid-configuration": (200, WHOLE)}) as url:
+        assert neighbours(OIDC_ISSUER=url, **OIDC)[1].problems == []
+
+
+@pytest.mark.parametrize("said", [b"$9\r\n# Server\n\r\n", b"$25\r\nredis_version:unstable-7\r\n\r\n"])
+def test_a_redis_without_a_number_is_shown_and_not_judged(said: bytes) -> None:
+    with redis(lambda _: said) as address:
+        rows, report = neighbours(REDIS_URL=f"redis://{address}/0")
+    assert (list(rows), report.findings) == (["Redis"], [])
+
+
+def test_what_speaks_no_http_is_not_healthy() -> None:
+    with redis(lambda _: b"-ERR unknown command\r\n") as address:
+        assert ask_health(f"http://{address}") == (False, "something else answers there", {})
+
+
+def test_memory_is_counted_as_hashes_take_it() -> None:
+    [text] = [option.meaning for option in OPTIONS if option.name == "PASSWORD_HASH_CONCURRENCY"]
+    assert f"each with {PasswordOptions().memory // 1_048_576} MiB" in text
 
 
 def test_neighbours_that_are_not_there_are_said_within_seconds() -> None:

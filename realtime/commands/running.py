@@ -1,5 +1,6 @@
 """The node that runs in KITH_VAR, if one does: found by its lock, asked at its address."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from realtime.refusal import RefusalError
 from realtime.settings import Settings
 
 ANSWER_SECONDS = 3.0
+LONGEST_BYTES = 1_000_000
 
 
 class Running(NamedTuple):
@@ -49,15 +51,16 @@ def ask_health(url: str) -> Health:
     # Without the shell's proxy: the node is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/healthz", timeout=ANSWER_SECONDS) as answer:
-            text = answer.read()
-    except urllib.error.HTTPError as refused:
-        text = refused.read()
-        return _read(text, serves=False)
+        try:
+            with opener.open(f"{url}/healthz", timeout=ANSWER_SECONDS) as answer:
+                return _read(answer.read(LONGEST_BYTES), serves=True)
+        except urllib.error.HTTPError as refused:
+            return _read(refused.read(LONGEST_BYTES), serves=False)
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return Health(False, f"no answer ({reason})", {})
-    return _read(text, serves=True)
+    except http.client.HTTPException:  # no OSError: something that does not speak HTTP, or breaks off in the middle
+        return Health(False, "something else answers there", {})
 
 
 def _read(text: bytes, *, serves: bool) -> Health:

@@ -151,12 +151,12 @@ class OpenIdProvider:
             raise ProviderError("another_issuer")
         scheme = urlsplit(issuer).scheme
         for address in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
-            if not _usable(address, scheme):
+            if not is_usable(address, scheme):
                 raise ProviderError("endpoint_not_usable")
         return found
 
 
-def _usable(address: str, scheme: str) -> bool:
+def is_usable(address: str, scheme: str) -> bool:
     """Over TLS as the issuer is, and nothing but an address."""
     try:
         parts = urlsplit(address)

@@ -6,6 +6,7 @@ import resource
 import shutil
 from pathlib import Path
 
+from actors.passwords import PasswordOptions
 from realtime.commands.doctor.report import Report, Rows
 from realtime.settings import Settings
 from realtime.var_folder import LEAST_FREE_BYTES, file_system, prepare_var
@@ -14,7 +15,7 @@ from realtime.var_folder import LEAST_FREE_BYTES, file_system, prepare_var
 DESCRIPTOR_RESERVE = 512
 # Measured: a worker with all its modules, and an idle signed-in connection (5.4 KB of ours; the rest is the kernel's).
 PROCESS_BYTES, CONNECTION_BYTES = 120_000_000, 16_000
-HASH_BYTES = 64 * 1_048_576
+HASH_BYTES = PasswordOptions().memory
 
 
 def machine_rows(settings: Settings, report: Report) -> Rows:

@@ -1,8 +1,8 @@
 """Whether those that Kith was told of answer: Redis, the object store, the sign-in provider. Asked only if set."""
 
-import json
-import urllib.error
-import urllib.request
+import re
+from typing import Any
+from urllib.parse import urlsplit
 
 import trio
 
@@ -10,12 +10,15 @@ from actors.clock import SystemClock
 from actors.shapes.times import Seconds
 from realtime.commands.doctor.redis_line import RedisAwayError, ask_redis
 from realtime.commands.doctor.report import Report, Rows
+from realtime.oidc.fetching import Fetcher, ProviderError
+from realtime.oidc.provider import is_usable
 from realtime.settings import Settings
 from storage.object_store import ObjectStore
 from storage.signature import StoreKeys
 
 ANSWER_SECONDS = 3.0
 OLDEST_REDIS = (6, 2)
+_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})").match
 
 
 def neighbour_rows(settings: Settings, report: Report) -> Rows:
@@ -42,7 +45,8 @@ def _redis(settings: Settings, report: Report) -> Rows:
         return [("Redis", f"away: {error}")]
     name = "Valkey" if "valkey_version" in about else "Redis"
     found = about.get("valkey_version") or about.get("redis_version", "of an unknown version")
-    if name == "Redis" and tuple(map(int, found.split(".")[:2])) < OLDEST_REDIS:
+    version = _VERSION(found)
+    if name == "Redis" and version is not None and (int(version[1]), int(version[2])) < OLDEST_REDIS:
         report.problem(f"Redis {found} is too old; Kith needs 6.2.", consequence)
     return [(name, found)]
 
@@ -72,17 +76,33 @@ def _provider(settings: Settings, report: Report) -> Rows:
 
 
 def _discovery(issuer: str) -> str:
-    """What is wrong with the provider's description of itself; empty if nothing is."""
+    """What is wrong with the provider's description of itself, asked as a node asks; empty if nothing is."""
+
+    async def ask() -> dict[str, Any]:
+        found: dict[str, Any] = await Fetcher(Seconds(ANSWER_SECONDS)).get(
+            f"{issuer.rstrip('/')}/.well-known/openid-configuration", dict
+        )
+        return found
+
     try:
-        with urllib.request.urlopen(f"{issuer}/.well-known/openid-configuration", timeout=ANSWER_SECONDS) as answer:
-            found = json.loads(answer.read(1_000_000))
-    except urllib.error.HTTPError as refused:
-        return f"answers {refused.code} when asked for its description"
-    except OSError:
-        return "does not answer"
-    except ValueError:
-        return "does not describe itself in JSON"
-    if not isinstance(found, dict) or str(found.get("issuer", "")).rstrip("/") != issuer.rstrip("/"):
+        found = trio.run(ask)
+    except ProviderError as error:
+        return _failure(error.name)
+    if str(found.get("issuer", "")).rstrip("/") != issuer.rstrip("/"):
         return "calls itself by another name than OIDC_ISSUER"
-    missing = [name for name in ("authorization_endpoint", "token_endpoint", "jwks_uri") if not found.get(name)]
-    return f"does not say its {missing[0]}" if missing else ""
+    for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+        address = found.get(name)
+        if not address:
+            return f"does not say its {name}"
+        if not isinstance(address, str) or not is_usable(address, urlsplit(issuer).scheme):
+            return f"says a {name} that cannot be used: it must be an address with the scheme of OIDC_ISSUER"
+    return ""
+
+
+def _failure(name: str) -> str:
+    kind, _, more = name.partition("_")
+    if kind == "status":
+        return f"answers {more} when asked for its description"
+    if name == "not_understood":
+        return "does not describe itself in JSON"
+    return f"does not answer ({more or name})" if kind == "unreachable" else f"does not answer as it should ({name})"

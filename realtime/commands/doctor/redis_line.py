@@ -5,6 +5,9 @@ import ssl
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
+# Whoever answers there need not be Redis, and may go on for ever.
+LONGEST_LINE, LONGEST_ANSWER = 1_000, 1_000_000
+
 
 class RedisAwayError(Exception):
     """It cannot be asked; the text says why and shows no password."""
@@ -39,10 +42,11 @@ def _ask(line: socket.socket, answers: IO[bytes], *words: str) -> str:
     parts = [f"*{len(words)}\r\n".encode()]
     parts += [f"${len(word.encode())}\r\n{word}\r\n".encode() for word in words]
     line.sendall(b"".join(parts))
-    first = answers.readline().decode(errors="replace").rstrip()
-    if first.startswith("$") and first[1:].isdecimal():
+    first = answers.readline(LONGEST_LINE).decode(errors="replace").rstrip()
+    if first.startswith("$") and first[1:].isdecimal() and int(first[1:]) <= LONGEST_ANSWER:
         return answers.read(int(first[1:]) + 2).decode(errors="replace")
     if first.startswith("+"):
         return first[1:]
     # An error begins with a word of capitals, which is safe to show; the rest may quote what was sent.
-    raise RedisAwayError(f"it answers {first[1:].split()[0]}" if first.startswith("-") else "something else answers")
+    error = first[1:].split()
+    raise RedisAwayError(f"it answers {error[0]}" if first.startswith("-") and error else "something else answers")
