@@ -118,7 +118,10 @@ class Newcomer:
                 await statements.execute(_RECEIPT, *receipt)
                 return Account(self._id, name, self._email)
             # Both may be taken; then it is the e-mail that matters, because no other name would help.
-            if await statements.fetchval(str, "select id::text from users where email_key = $1", key):
+            owner = await statements.fetchval(str, "select id::text from users where email_key = $1", key)
+            if owner == self._id:  # an earlier attempt was about to commit, and this one has waited for it
+                return await account_of(statements, self._id)
+            if owner is not None:
                 raise KithError(ErrorCode.EMAIL_TAKEN, details={"field": "email"})
         raise KithError(ErrorCode.USERNAME_TAKEN, details={"field": "username"})
 

@@ -18,7 +18,7 @@ from storage.database_errors import DatabaseAwayError, DatabaseError, StatementF
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.tables import MemoryTables
 from storage.node import begin_incarnation
-from storage.postgres import Postgres, Work, open_postgres
+from storage.postgres import Postgres, Statements, Work, open_postgres
 from tests.clocks import ActorToken, HandClock
 
 TOKEN = ActorToken()
@@ -335,6 +335,41 @@ async def test_who_cannot_reach_the_database_is_told_that_nobody_knows(postgres:
     with pytest.raises(KithError) as refused:
         await store.register(TOKEN, user_id(), registration(clock, "a@example.org"))
     assert (refused.value.code, refused.value.outcome) == (ErrorCode.UNAVAILABLE, "unknown")
+
+
+class StillCommitting:
+    """The pool of a network that loses a connection whose COMMIT takes effect a moment later."""
+
+    def __init__(self, postgres: Postgres, nursery: trio.Nursery) -> None:
+        self._postgres = postgres
+        self._nursery = nursery
+        self.slow = True
+
+    async def transaction(self, work: Work[object]) -> object:
+        if not self.slow:
+            return await self._postgres.transaction(work)
+        self.slow, done = False, trio.Event()
+
+        async def slowly(statements: Statements) -> None:
+            await work(statements)
+            done.set()
+            await statements.execute("select pg_sleep(0.3)")
+
+        self._nursery.start_soon(self._postgres.transaction, slowly)
+        await done.wait()
+        raise DatabaseAwayError("the connection was lost")
+
+
+async def test_a_registration_that_is_still_committing_is_nobody_elses(postgres: Postgres, clock: HandClock) -> None:
+    """The repetition met the e-mail of its first attempt, and told whoever was registered by it that it was taken."""
+    async with trio.open_nursery() as nursery:
+        network = StillCommitting(postgres, nursery)
+        store = PostgresAccounts(network, await begin_incarnation(postgres, "node"), clock)  # type: ignore[arg-type]
+        id = user_id()
+        account = await store.register(TOKEN, id, registration(clock, "a@example.org"))
+    assert account.username == "anna"
+    assert await postgres.fetchval(int, "select count(*) from users") == 1
+    assert len(await store.logins(id)) == 1
 
 
 class Troubled:

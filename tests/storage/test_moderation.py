@@ -40,15 +40,15 @@ from actors.shapes.moderation import (
 from actors.shapes.times import WallTime, iso
 from actors.shapes.users import NewLogin
 from storage.accounts import PostgresAccounts
-from storage.database_errors import DatabaseAwayError, DatabaseError
+from storage.database_errors import DatabaseError
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.moderation import memory_moderation
 from storage.moderation import postgres_moderation
 from storage.node import begin_incarnation
-from storage.postgres import Postgres, Statements, Work, open_postgres
+from storage.postgres import Postgres, open_postgres
 from tests.clocks import ActorToken, HandClock
 from tests.storage.conftest import postgres_world
-from tests.storage.test_accounts import AnswerLost, registration
+from tests.storage.test_accounts import AnswerLost, StillCommitting, registration
 from tests.storage.test_indexes import prefer_indexes
 from tests.storage.worlds import Dialogue, MemoryWorld, PostgresWorld, World, begin_dialogue, birth
 
@@ -652,29 +652,6 @@ async def test_a_lost_answer_to_commit_changes_nothing_twice(postgres: Postgres,
     assert (decided.status, decided.rev) == ("suspended", 4)
     assert await postgres.fetchval(int, "select rev from users") == 4
     assert await postgres.fetchval(int, "select count(*) from admin_actions") == 3
-
-
-class StillCommitting:
-    """The pool of a network that loses a connection whose COMMIT takes effect a moment later."""
-
-    def __init__(self, postgres: Postgres, nursery: trio.Nursery) -> None:
-        self._postgres = postgres
-        self._nursery = nursery
-        self.slow = True
-
-    async def transaction(self, work: Work[object]) -> object:
-        if not self.slow:
-            return await self._postgres.transaction(work)
-        self.slow, done = False, trio.Event()
-
-        async def slowly(statements: Statements) -> None:
-            await work(statements)
-            done.set()
-            await statements.execute("select pg_sleep(0.3)")
-
-        self._nursery.start_soon(self._postgres.transaction, slowly)
-        await done.wait()
-        raise DatabaseAwayError("the connection was lost")
 
 
 async def test_what_commits_behind_a_lost_connection_is_waited_for(postgres: Postgres, clock: HandClock) -> None:
