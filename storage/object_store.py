@@ -1,5 +1,6 @@
 """The bucket that media will lie in: whether it can be reached, and making it; one signed request each."""
 
+import ssl
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,6 +26,11 @@ class ObjectStore:
         self._bucket = bucket
         self._keys = keys
         self._now = now
+        # Once: reading all the certificates keeps the loop busy for 20 ms and more, and health is asked for every few
+        # seconds. SSL_CERT_FILE may name others, as a store of one's own needs.
+        self._trusted: ssl.SSLContext | bool = False
+        if address.startswith("https://"):
+            self._trusted = httpx.create_ssl_context(trust_env=True)
 
     async def check(self, within: Seconds = ANSWER_SECONDS) -> None:
         """Whether our bucket is there and these keys may use it."""
@@ -65,7 +71,7 @@ class ObjectStore:
             # environment's proxies are not ours to use for what is signed for this host. One deadline for all of it:
             # the client's own begin anew at each step.
             with trio.move_on_after(within):
-                async with httpx.AsyncClient(timeout=None, trust_env=False) as http:
+                async with httpx.AsyncClient(timeout=None, trust_env=False, verify=self._trusted) as http:
                     return (await http.request(method, self._address + request.path, headers=headers)).status_code
         except (httpx.TransportError, httpx.InvalidURL):
             raise StoreAwayError("away") from None

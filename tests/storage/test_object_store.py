@@ -1,6 +1,7 @@
 """Requests to an object store are signed as Amazon documents it, and every answer has its word."""
 
 import hashlib
+import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -53,6 +54,17 @@ def test_signatures_are_the_documented_ones(request_: StoreRequest, signature: s
 
 def test_keys_do_not_show_the_secret() -> None:
     assert "wJalr" not in repr(DOCUMENTED)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "https://127.0.0.1:1"])
+async def test_certificates_are_not_read_for_each_question(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at the health read them again, on the loop: 20 ms in which nobody else was served."""
+    store = ObjectStore(address, "kith", DOCUMENTED, lambda: WallTime(0))
+    read: list[object] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *given, **named: read.append(given))
+    with pytest.raises(StoreAwayError, match="away"):
+        await store.check()
+    assert read == []
 
 
 Ask = Callable[[ObjectStore], Awaitable[object]]
