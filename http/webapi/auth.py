@@ -149,7 +149,6 @@ async def login(call: Call) -> Answer:
         found = None
     await _check_password(call, body.password, found)
     assert found is not None
-    await check_standing(call, found)
     return Answer(await _open_login(call, found, body.totp))
 
 
