@@ -34,6 +34,9 @@ test("every body and answer has an example that is whole", () => {
 test("examples have the fields and the kinds of their schema", () => {
   const body = page.exampleBody(book, named("register").requestBody.content["application/json"].schema);
   assert.deepEqual(body, { email: "anna@example.org", password: "correct horse battery" });
+  assert.deepEqual(page.exampleBody(book, { $ref: "#/components/schemas/NewMessage" }), { text: "Hello" });
+  assert.deepEqual(Object.keys(page.exampleBody(book, { $ref: "#/components/schemas/NewConversation" })), ["type", "member_ids"]);
+  assert.equal(page.exampleBody(book, { $ref: "#/components/schemas/NewReport" }).kind, "user"); // a kind that exists
   const profile = page.example(book, { $ref: "#/components/schemas/Profile" });
   assert.match(profile.id, /^[0-9a-f-]{36}$/);
   assert.match(profile.created_at, /^\d{4}-.*Z$/);
@@ -60,7 +63,7 @@ test("types read as words", () => {
 });
 
 test("bounds are told with their unit", () => {
-  assert.equal(page.bounds({ type: "string", minLength: 1, maxLength: 8 }), "at least 1 characters, at most 8 characters");
+  assert.equal(page.bounds({ type: "string", minLength: 1, maxLength: 8 }), "at least 1 character, at most 8 characters");
   assert.equal(page.bounds({ type: "array", maxItems: 10, items: { type: "string", maxLength: 36 } }), "at most 10 items, at most 36 characters");
   assert.equal(page.bounds({ type: "integer", minimum: 0, default: 0 }), "at least 0, default 0");
   assert.equal(page.bounds({ type: "string", default: null }), "");

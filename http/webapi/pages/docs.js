@@ -59,7 +59,7 @@ function bounds(schema) {
   for (const part of [schema, ...(schema.anyOf || []), ...(schema.items ? [schema.items] : [])]) {
     for (const [key, words, unit] of BOUNDS) {
       // 2^53 and beyond is only how far JSON counts exactly.
-      if (part[key] !== undefined && part[key] < Number.MAX_SAFE_INTEGER) told.push([words, part[key], unit].filter((word) => word !== undefined).join(" "));
+      if (part[key] !== undefined && part[key] < Number.MAX_SAFE_INTEGER) told.push([words, part[key], unit && part[key] === 1 ? unit.slice(0, -1) : unit].filter((word) => word !== undefined).join(" "));
     }
   }
   if (schema.default !== undefined && schema.default !== null) told.push("default " + JSON.stringify(schema.default));
@@ -70,8 +70,11 @@ const WORDS = {
   email: "anna@example.org", password: "correct horse battery", current_password: "correct horse battery",
   new_password: "horse battery staple", username: "anna", display_name: "Anna", text: "Hello", bio: "Glad to be here",
   name: "Friends", device_id: "phone-1", access_token: "eyJhbGciOiJFZERTQSJ9…", token: "eyJhbGciOiJFZERTQSJ9…",
-  request_id: "req_4f9d1c", emoji: "👍", type: undefined,
+  request_id: "req_4f9d1c", emoji: "👍", type: undefined, kind: "user", status: "open",
 };
+
+// Bodies that require no field, and yet not any field will do: what a caller would send.
+const SENT = { NewConversation: ["type", "member_ids"], NewMessage: ["text"], EnableTotp: ["password"], UpdateProfile: ["display_name", "bio"] };
 
 // A value that fits, with names telling what text would stand there.
 function example(document, schema, name = "", depth = 0) {
@@ -79,7 +82,7 @@ function example(document, schema, name = "", depth = 0) {
   if (schema.$ref) return depth > 5 ? {} : example(document, resolve(document, schema), name, depth + 1);
   if (schema.examples) return schema.examples[0];
   if (schema.const !== undefined) return schema.const;
-  if (schema.enum) return schema.enum[0];
+  if (schema.enum) return schema.enum.includes(WORDS[name]) ? WORDS[name] : schema.enum[0];
   if (schema.allOf) {
     return schema.allOf.map((part) => example(document, part, name, depth + 1)).reduce(merged, undefined);
   }
@@ -118,7 +121,7 @@ function merged(one, other) {
 function exampleBody(document, schema) {
   const whole = resolve(document, schema);
   const all = example(document, schema);
-  const required = new Set(whole.required || []);
+  const required = new Set(whole.required && whole.required.length ? whole.required : SENT[whole.title]);
   if (!required.size) return all;
   return Object.fromEntries(Object.entries(all).filter(([key]) => required.has(key)));
 }
