@@ -1,6 +1,7 @@
 """The sweep: gives to the connections of this node what other nodes commit (docs/sweep.md)."""
 
 import logging
+from itertools import islice
 from typing import Final
 
 import trio
@@ -27,6 +28,9 @@ LONGEST_PAUSE: Final = Seconds(0.1)
 PAGE: Final = 500
 # More revisions than this are not handed out one by one: the connections are closed to reload instead.
 PENDING_MOST: Final = 50_000
+# So long what is known to have changed may not be read, though the database answers, before nobody is left to believe
+# that he has everything: a page that never ends in time would keep back all that is behind it.
+STUCK: Final = Seconds(15.0)
 # How long a newcomer's heads are remembered: a commit of this node's own is published within milliseconds.
 SETTLED_AFTER: Final = Seconds(2.0)
 
@@ -56,6 +60,7 @@ class Sweep:
         self._pending: dict[ConversationId, list[Range]] = {}
         self._changed: dict[ConversationId, int] = {}
         self._renamed: set[UserId] = set()
+        self._stuck_since: Seconds | None = None
         self._renewed = Seconds(-EVERY)
         self._troubled = False
 
@@ -107,17 +112,26 @@ class Sweep:
     async def _round(self) -> None:
         assert self._position is not None, "run() has not begun"
         began = self._clock.monotonic()
-        swept = await self._log.since(self._position)
+        try:
+            swept = await self._log.since(self._position)
+        except KithError:  # the database is away, and nobody commits: this is no time in which something is kept back
+            self._stuck_since = None
+            raise
         self._position = swept.position
         self.counters.rounds += 1
         if swept.whole:
             self._take(swept)
         else:
             self._resync()
+        if self._stuck_since is None:
+            self._stuck_since = began
+        elif began - self._stuck_since >= STUCK:
+            self._resync()
         await self._tell_renamed()
         while self._pending:
             await self._page()
         self._tell_conversations()
+        self._stuck_since = None
         self._settle(Seconds(began - SETTLED_AFTER))
 
     # -- one round ----------------------------------------------------------------------------------------------------
@@ -133,7 +147,8 @@ class Sweep:
                 self._pending.setdefault(id, []).append((head.old_rev, head.new_rev))
             else:
                 user = UserId(head.id)
-                self._users.tell_awake(user, UserChanged(head.new_rev))
+                # However much waits there: missed, a suspension would not be known here until he goes to sleep.
+                self._users.must_tell(user, UserChanged(head.new_rev))
                 self._renamed.add(user)
         for id, missed in self._notices.take_unpublished():
             self._pending.setdefault(id, []).append(missed)
@@ -148,6 +163,8 @@ class Sweep:
         log.warning("what other nodes committed cannot be told one by one: every connection has to reload")
         self._pending.clear()
         self._changed.clear()
+        self._renamed.clear()
+        self._stuck_since = None
         self._notices.take_unpublished()
         for user in self._users.addresses(len(self._users)):
             self._users.must_tell(user, Resync())
@@ -163,12 +180,11 @@ class Sweep:
 
     async def _tell_renamed(self) -> None:
         """A conversation remembers the names of its members."""
-        if not self._renamed:
-            return
-        told = list(self._renamed)
-        for id in await self._log.conversations_of(told):
-            self._conversations.must_tell(id, ChangedElsewhere())
-        self._renamed.difference_update(told)
+        while self._renamed:
+            told = list(islice(self._renamed, PAGE))
+            for id in await self._log.conversations_of(told):
+                self._conversations.must_tell(id, ChangedElsewhere())
+            self._renamed.difference_update(told)
 
     async def _page(self) -> None:
         windows = windows_of(self._pending, PAGE)

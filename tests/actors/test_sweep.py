@@ -279,6 +279,62 @@ async def test_a_bug_closes_to_reload_and_ends_nobody(autojump_clock: object, mo
         assert again.texts == ["two"]
 
 
+async def test_what_cannot_be_read_for_long_closes_to_reload_once(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that failed each time, though the database answered, kept back everything behind it, and nobody knew."""
+    async with two_nodes() as both:
+        bob = await both.two.connect(both.bob)
+        await both.say(both.one, both.ann, "one")
+        with monkeypatch.context() as patched:
+            patched.setattr(both.two.flush_log, "changed", away)
+            await both.two.sweep.look()
+            await trio.sleep(14)
+            await both.two.sweep.look()
+            await settled()
+            assert bob.ended == []
+            await trio.sleep(1)
+            await both.two.sweep.look()
+            await settled()
+            assert (bob.ended, both.two.sweep.counters.resyncs) == ([Ending.RESYNC], 1)
+            await both.two.sweep.look()
+        again = await both.two.connect(both.bob)
+        await both.say(both.one, both.ann, "two")
+        await both.look()
+        assert (again.texts, both.two.sweep.counters.resyncs) == (["two"], 1)
+
+
+async def test_an_outage_is_no_reason_to_reload(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_nodes() as both:
+        bob = await both.two.connect(both.bob)
+        await both.say(both.one, both.ann, "one")
+        with monkeypatch.context() as patched:
+            patched.setattr(both.two.flush_log, "changed", away)
+            await both.two.sweep.look()
+            patched.setattr(both.two.flush_log, "since", away)
+            await trio.sleep(60)
+            await both.two.sweep.look()
+        await both.look()
+        assert (bob.texts, bob.ended) == (["one"], [])
+
+
+async def test_a_full_mailbox_hears_of_a_suspension(autojump_clock: object) -> None:
+    """What his actor had no room for it never learned, and he was let in again at this node."""
+    async with two_nodes(capacity=3) as both:
+        await both.two.connect(both.bob)
+        question = Question("user")
+        both.one.users.tell(both.bob, UpdateProfile(bio="x"), question)
+        await question.wait(Seconds(5.0))
+        both.two.tables.users[both.bob].status = "suspended"
+        async with both.two.busy(both.bob):
+            for _ in range(3):
+                both.two.users.tell(both.bob, CountUnread(()))
+            await both.two.sweep.look()
+        await settled()
+        again = await both.two.connect(both.bob)
+        assert again.ended == [Ending.REVOKED]
+
+
 async def test_a_full_mailbox_closes_to_reload(autojump_clock: object) -> None:
     async with two_nodes(capacity=3) as both:
         bob = await both.two.connect(both.bob)
