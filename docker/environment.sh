@@ -23,6 +23,7 @@ GRAFANA_PASSWORD=$(secret 12)
 #KITH_BIND=0.0.0.0
 # Processes of the server; one a core.
 #KITH_WORKERS=3
+# Every other setting of .env.example (a sign-in provider, rates, bounds) goes into .env.docker.server beside this file.
 END
 mv "$file.unfinished" "$file"
 echo "Made .env.docker with this installation's secrets."

@@ -31,6 +31,7 @@ COMPOSE = ("docker-compose.yml", "docker-compose.kafka.yml")
 # Every key that these files use, and what Compose takes for it; another key here is a typing error, or belongs here.
 SERVICE_KEYS: dict[str, type | tuple[type, ...]] = {
     "build": dict, "cap_add": list, "cap_drop": list, "command": list, "depends_on": dict, "environment": dict,
+    "env_file": list,
     "healthcheck": dict, "hostname": str, "image": str, "init": bool, "logging": dict, "networks": list, "ports": list,
     "profiles": list, "read_only": bool, "restart": str, "security_opt": list, "shm_size": str,
     "stop_grace_period": str, "stop_signal": str, "sysctls": dict, "tmpfs": list, "ulimits": dict, "user": str,
@@ -155,6 +156,17 @@ def test_the_server_is_given_settings_that_exist_and_hold_together(tmp_path: Pat
     assert settings.database_pool_max * 2 < int(options["max_connections"])
     grace = document["services"]["server"]["stop_grace_period"]
     assert int(grace.removesuffix("s")) > 10, "the node drains for up to ten seconds"
+
+
+def test_every_setting_reaches_the_server_by_one_file_or_the_other() -> None:
+    """A sign-in provider could be set in .env.docker, and no container ever heard of it."""
+    server = read()["services"]["server"]
+    assert server["env_file"] == [{"path": ".env.docker.server", "required": False}]
+    ignored = (CHECKOUT / ".gitignore").read_text().split()
+    assert "/.env.docker*" in ignored, "it may hold a secret"
+    # `environment` wins over the file, so what Compose fills in there must be what .env.docker can say.
+    fixed = {name for name, value in server["environment"].items() if not variables(value)}
+    assert fixed == {"S3_ENDPOINT"}
 
 
 def test_a_newcomer_edits_nothing_and_no_secret_has_a_default(tmp_path: Path) -> None:
