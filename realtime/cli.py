@@ -1,4 +1,4 @@
-"""The command line: `kith serve | migrate | seed | admin | doctor | reset`; each command is a module of realtime/commands."""
+"""The command line: `kith serve | migrate | seed | admin | doctor | reset`; each is a module of realtime/commands."""
 
 import argparse
 import logging
@@ -63,18 +63,19 @@ def parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace, settings: Settings) -> int:
     """Imported when asked for: `kith doctor` must be able to speak where a node could not even be imported."""
+    from realtime.commands.database import sentence
     from storage.database_errors import DatabaseError
     from storage.embedded.errors import EmbeddedError
 
     try:
         return dispatch(given, settings)
     except (DatabaseError, EmbeddedError) as error:
-        raise RefusalError(str(error)) from None
+        raise RefusalError(sentence(error)) from None
     except BaseExceptionGroup as group:
         # trio wraps what a node raises; if it is nothing but errors of the world's, the first is the sentence.
         found = leaves(group)
         if all(isinstance(error, DatabaseError | EmbeddedError | RefusalError) for error in found):
-            raise RefusalError(str(found[0])) from None
+            raise RefusalError(sentence(found[0])) from None
         logging.getLogger("kith").critical("the node crashed", exc_info=group)
         return 1
 

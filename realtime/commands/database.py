@@ -56,6 +56,13 @@ def command_database(settings: Settings) -> Iterator[str]:
         yield running
 
 
+def sentence(error: BaseException) -> str:
+    """What an operator is told: the driver's words name neither what is away nor the setting."""
+    if isinstance(error, DatabaseAwayError):
+        return f"PostgreSQL (DATABASE_URL) cannot be reached: {error}"
+    return str(error)
+
+
 async def bring_up_to_date(url: str) -> list[str]:
     """Apply the migrations, waiting for a database that is not there yet."""
     for _ in range(PATIENCE_SECONDS):

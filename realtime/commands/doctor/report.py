@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from realtime.commands.database import sentence
 from realtime.refusal import RefusalError
 from storage.database_errors import DatabaseError
 from storage.embedded.errors import EmbeddedError
@@ -55,7 +56,7 @@ class Report:
         try:
             yield
         except (RefusalError, DatabaseError, EmbeddedError) as error:
-            self.problem(str(error))
+            self.problem(sentence(error))
 
     def text(self) -> str:
         parts = []
