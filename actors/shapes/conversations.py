@@ -152,7 +152,7 @@ class MyMembership(Struct, frozen=True):
 
 
 class ConversationView(Struct, frozen=True):
-    """The conversation of PROTOCOL.md section 5; `my` and `unread_count` stand only in answers to one reader."""
+    """A conversation; `my` and `unread_count` stand only in answers to one reader."""
 
     id: ConversationId
     type: ConversationType

@@ -52,7 +52,7 @@ class MessageFacts(Struct, frozen=True, gc=False):
 
 
 class MessageView(Struct, frozen=True, gc=False):
-    """The message of PROTOCOL.md section 5, without what does not apply and, in events, what depends on the reader."""
+    """A message, without what does not apply and, in events, without what depends on the reader."""
 
     id: MessageId
     conversation_id: ConversationId

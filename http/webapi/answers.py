@@ -42,7 +42,7 @@ class ErrorBody(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """PROTOCOL.md section 5: errors, everywhere the same body."""
+    """Errors have everywhere the same body."""
 
     error: ErrorBody
     request_id: str

@@ -141,7 +141,7 @@ async def _open_login(call: Call, found: Credentials, totp: str | None) -> Signe
 
 
 async def login(call: Call) -> Answer:
-    """An unknown e-mail, a wrong password and a deleted account answer alike and take alike."""
+    """Opens a login. An unknown e-mail, a wrong password and a deleted account answer alike and take alike."""
     body = await call.body(SignIn)
     call.pay_by_address(Limit.LOGINS)
     found = await call.services.accounts.credentials(body.email)

@@ -40,7 +40,8 @@ def decode(data: bytes, kind: type[Body]) -> Body:
     except msgspec.ValidationError as error:
         raise fault(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise KithError(ErrorCode.INVALID_PAYLOAD, "The body is not JSON in UTF-8") from None
+        text = "The body is not JSON in UTF-8" if data else "The body is empty, and must be JSON"
+        raise KithError(ErrorCode.INVALID_PAYLOAD, text) from None
     except RecursionError:
         raise KithError(ErrorCode.INVALID_PAYLOAD, "The body is nested too deeply") from None
     if _HAS_NUL(data):

@@ -30,7 +30,7 @@ CURSOR: Final = Parameter("cursor", "`next_cursor` of the page before; none is t
 
 
 class Page(Struct, Generic[Item], frozen=True):
-    """A list as PROTOCOL.md section 5 has it."""
+    """One page of a list; `next_cursor` is the `cursor` of the next one, null on the last."""
 
     items: list[Item]
     next_cursor: str | None
