@@ -76,10 +76,18 @@ async def _connect(address: RedisAddress) -> trio.abc.Stream:
         try:
             stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
             if address.tls:
-                context = ssl.create_default_context()
-                stream = trio.SSLStream(stream, context, server_hostname=address.host)
-                await stream.do_handshake()
+                stream = await _over_tls(stream, address.host)
         except (OSError, trio.BrokenResourceError) as error:
             raise RedisAwayError(f"{address!r} does not answer: {error}") from None
         return stream
     raise RedisAwayError(f"{address!r} did not answer within {CONNECT_SECONDS:g} s")
+
+
+async def _over_tls(plain: trio.abc.Stream, host: str) -> trio.abc.Stream:
+    stream = trio.SSLStream(plain, ssl.create_default_context(), server_hostname=host)
+    try:
+        await stream.do_handshake()
+    except BaseException:  # or a descriptor is lost at each attempt, until the collector of cycles comes by
+        await trio.aclose_forcefully(plain)
+        raise
+    return stream

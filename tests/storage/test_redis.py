@@ -1,5 +1,6 @@
 """The way to Redis: a real Valkey, one that is killed, one that is frozen, and servers that are something else."""
 
+import functools
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -107,6 +108,32 @@ async def test_nobody_there(valkey: Bus) -> None:
     with pytest.raises(RedisAwayError, match="does not answer"):
         async with redis_connection(address_of(valkey.url)):
             pass
+
+
+async def test_a_server_without_tls_keeps_no_connection() -> None:
+    """Each attempt left its descriptor to the collector of cycles, which seldom comes by, and attempts do not end."""
+    hung_up = trio.Event()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"-ERR this is no TLS\r\n")
+        try:
+            while await stream.receive_some():
+                pass
+        except trio.BrokenResourceError:
+            pass
+        hung_up.set()
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(functools.partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
+        port = listener.socket.getsockname()[1]
+        with pytest.raises(RedisAwayError) as away:
+            async with redis_connection(RedisAddress("127.0.0.1", port, tls=True)):
+                pass
+        with trio.fail_after(1):
+            await hung_up.wait()
+        nursery.cancel_scope.cancel()
+    assert "does not answer" in str(away.value)
 
 
 async def test_a_frozen_server_is_given_up(valkey: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
