@@ -76,7 +76,8 @@ class HashingProcess:
 
     async def _one_life(self) -> None:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "actors.hashing_worker", str(self._at_once)],
+            # -P: a folder `actors` where the server was started from is not ours.
+            [sys.executable, "-P", "-m", "actors.hashing_worker", str(self._at_once)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
@@ -114,6 +115,10 @@ class HashingProcess:
                 await process.stdin.send_all(msgspec.json.encode(asker.errand) + b"\n")
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
+            except trio.Cancelled:
+                # It takes nothing, so its pipe was full; half a line is in there, and would spoil the one after it.
+                process.kill()
+                raise
 
     async def _end(self, process: trio.Process) -> None:
         """Its stdin's end is its end; what it is doing takes milliseconds."""

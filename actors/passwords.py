@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+import trio
 from msgspec import Struct
 
 from actors.hashing import FAILED, RIGHT, Hashing, HashWork, perform
 from actors.metrics import Metrics
 from actors.shapes.errors import ErrorCode, KithError
+from actors.shapes.times import Seconds
 
 
 class PasswordOptions(Struct, frozen=True):
@@ -18,6 +20,7 @@ class PasswordOptions(Struct, frozen=True):
     memory: int = 19 * 1024 * 1024  # bytes, per hash at work
     at_once: int = 2
     waiting: int = 200  # a wait of 2.5 s; who comes later had better come back
+    patience: Seconds = Seconds(15.0)  # and six times that on a machine that has no time for it
 
 
 class Passwords:
@@ -55,8 +58,11 @@ class Passwords:
             raise KithError(ErrorCode.OVERLOADED, retry_after=math.ceil(self._options.waiting * 0.0125))
         self._waiting += 1
         begun = self._stopwatch()
+        # Whoever hashes may hang, or die as often as it is started; nobody who signs in waits for it without an end.
+        result = FAILED
         try:
-            result = await self._hashing(work)
+            with trio.move_on_after(self._options.patience):
+                result = await self._hashing(work)
         finally:
             self._waiting -= 1
             self._seconds.observe(self._stopwatch() - begun)

@@ -100,6 +100,18 @@ async def test_a_hash_that_failed_is_nobodys_password() -> None:
         assert refused.value.code is ErrorCode.OVERLOADED
 
 
+async def test_nobody_waits_without_an_end(autojump_clock: trio.testing.MockClock) -> None:
+    """With a process that hung, or died whenever it was started, each login waited until its client gave up."""
+    desk, metrics = Desk(), Metrics()
+    desk.gate = trio.Event()
+    passwords = passwords_of(QUICK, metrics, desk)
+    with pytest.raises(KithError) as refused:
+        await passwords.verify("correct horse", "$argon2id$")
+    assert refused.value.code is ErrorCode.OVERLOADED
+    assert trio.current_time() == pytest.approx(15.0)
+    assert metrics.value("password_hash_waiting") == 0
+
+
 async def test_who_gives_up_leaves_the_queue() -> None:
     desk = Desk()
     desk.gate = trio.Event()

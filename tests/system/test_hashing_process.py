@@ -1,10 +1,13 @@
 """The process that hashes passwords: at work, killed at work, and gone with its node."""
 
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
@@ -84,6 +87,32 @@ async def test_who_leaves_costs_no_place() -> None:
             nursery.cancel_scope.cancel()
         os.kill(process.pid, signal.SIGCONT)
         assert await process(work("correct horse", hashed)) == RIGHT
+
+
+async def test_half_an_errand_spoils_no_other_one() -> None:
+    """Who left while the pipe was full left half a line in it, and the next one, glued to it, was never answered."""
+    async with running(at_once=100) as process:
+        hashed = await process(work("correct horse"))
+        stopped = process.pid
+        assert stopped is not None
+        os.kill(stopped, signal.SIGSTOP)
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(process, work("\x01" * 1_024, hashed))  # 6 KB: no more than 4 go whole
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            nursery.cancel_scope.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stopped, signal.SIGCONT)
+        with trio.fail_after(5):
+            assert await process(work("correct horse", hashed)) == RIGHT
+
+
+async def test_it_is_ours_wherever_the_server_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "actors.py").write_text("raise SystemExit('somebody else')")
+    monkeypatch.chdir(tmp_path)
+    async with running() as process:
+        with trio.fail_after(5):
+            assert await process(work("correct horse"))
 
 
 async def test_it_goes_with_its_node() -> None:
