@@ -47,8 +47,8 @@ class Two:
 async def two_nodes(capacity: int = 1_000) -> AsyncIterator[Two]:
     tables = MemoryTables()
     async with (
-        small_node(tables=tables, name="one", capacity=capacity) as one,
-        small_node(tables=tables, name="two", capacity=capacity) as two,
+        small_node(100, tables=tables, name="one", capacity=capacity) as one,
+        small_node(100, tables=tables, name="two", capacity=capacity) as two,
     ):
         two._numbers = itertools.count(1_000_000)
         for node in (one, two):
@@ -461,11 +461,15 @@ class Play:
 async def play(steps: list[tuple[Any, ...]], chance: random.Random) -> None:
     async with two_nodes() as both:
         play = Play(both)
-        for what, *values in steps:
-            await getattr(play, what)(*values)
-            if chance.random() < 0.7:
-                await settled()
-        await play.judge()
+        try:
+            for what, *values in steps:
+                await getattr(play, what)(*values)
+                if chance.random() < 0.7:
+                    await settled()
+            await play.judge()
+        finally:  # an actor that waits for its journal cannot be cancelled: a step that fails must not hang the test
+            for node in play.nodes:
+                node.journal.release()
 
 
 def ears_of(node: SmallNode, user: UserId) -> list[Any]:
