@@ -40,7 +40,7 @@ from webapi.call import Call
 from webapi.connection import BoundedBody, BoundedRequest, Connection
 from webapi.docs import Shelf
 from webapi.later import LATER_ROUTES
-from webapi.routing import Access, RouteTable
+from webapi.routing import PREFIX, Access, RouteTable
 from webapi.services import Services
 
 log = logging.getLogger("kith.web")
@@ -181,7 +181,7 @@ def _spelled_so(request: Request, path: str) -> bool:
     """No escapes, no slash more: whoever denies a path in front of us compares letters."""
     scope: Any = request.scope
     raw: bytes = scope.get("raw_path") or request.path.encode()
-    return raw.partition(b"?")[0] == path.encode()
+    return raw.partition(b"?")[0].decode("latin-1") in (path, PREFIX + path)
 
 
 def _label(call: Call) -> str:

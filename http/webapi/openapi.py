@@ -20,8 +20,8 @@ Accounts, conversations and messages over HTTP; the same and everything live ove
 `refresh_token` for thirty days. Send `Authorization: Bearer <access_token>`; `POST /auth/refresh` trades the latter for
 a new pair. No cookie is ever set or read.
 
-**Paths.** Every path answers with the prefix `/api/v1` and without it; `/metrics` only without. `HEAD` is answered
-wherever `GET` is, `OPTIONS` everywhere. Ids are UUIDs; `me` stands for one's own where a path says `{user_id}`. A path
+**Paths.** Every path answers with the prefix `/api/v1` and without it. `HEAD` is answered wherever `GET` is, `OPTIONS`
+everywhere. Ids are UUIDs; `me` stands for one's own where a path says `{user_id}`. A path
 that is no route is 404 `ROUTE_NOT_FOUND`, and a method that a path does not have is 405 `METHOD_NOT_ALLOWED` with
 `Allow`.
 
@@ -101,8 +101,6 @@ def _operation(route: Route, name: str, schemas: Schemas, answers: Answers) -> J
         "responses": answers.of(route),
         "security": [{"bearer": []}] if route.access.signed_in else [],
     }
-    if route.exact:
-        operation["servers"] = [{"url": "/", "description": "Under this one path only"}]
     if more.strip():
         operation["description"] = more.strip()
     if route.takes is not None:

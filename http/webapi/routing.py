@@ -61,7 +61,7 @@ class Route(Struct, frozen=True):
     query: tuple[Parameter, ...] = ()
     refuses: tuple[ErrorCode, ...] = ()  # beside what any route of this access may answer
     secret: bool = False  # what it answers is kept by nobody, not even with an ETag
-    exact: bool = False  # answers under this one spelling only: a proxy in front hides it by its path
+    exact: bool = False  # answers where it is spelled in these letters only: a proxy in front hides it by its path
 
 
 class _Id(BaseConverter):
@@ -102,7 +102,7 @@ class RouteTable:
             if name in self._routes:
                 raise ValueError(f"{name} is there twice")
             self._routes[name] = route
-            for prefix in ("",) if route.exact else ("", PREFIX):
+            for prefix in ("", PREFIX):
                 # An exact path of a document goes before ours of the same name.
                 if f"{route.method} {prefix}{route.path}" not in ALIASES:
                     self._add(name, route.method, prefix + route.path)
