@@ -31,7 +31,7 @@ async def keep_postgres(cluster: Kept) -> None:
         try:
             # Not abandoned on cancel: a half-started PostgreSQL could not be stopped afterwards.
             await trio.to_thread.run_sync(cluster.revive)
-        except EmbeddedError as error:
+        except (EmbeddedError, OSError) as error:  # OSError: no process, no memory, no room on the disk
             log.error("PostgreSQL does not come back", extra={"reason": str(error)})
 
 
