@@ -299,8 +299,6 @@ def wrong(problem: Exception, whole: str = "") -> KithError:
 def ref_of(payload: bytes) -> Ref:
     """The ref of a frame that is not well formed, if it can be found at all."""
     try:
-        loose = decode_loosely(payload)
+        return decode_loosely(payload).ref
     except MALFORMED:
         return None
-    ref = loose.ref
-    return ref if isinstance(ref, str) or (isinstance(ref, int) and not isinstance(ref, bool)) else None

@@ -362,7 +362,7 @@ async def test_an_answer_that_comes_after_the_end_goes_nowhere(autojump_clock: o
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ref", [1, -5, 2**63, 2**70, 0, "", "r", "x" * 10_000, "\u0000😀"])
+@pytest.mark.parametrize("ref", [1, -5, 2**63 - 1, -(2**63), 0, "", "r", "😀" * 1_000, "\u0000😀"])
 async def test_a_ref_comes_back_as_it_was_given(autojump_clock: object, scene: Scene, ref: Any) -> None:
     client = await scene.gate.ready(scene.ann)
     assert await client.ask({"type": "ping", "ref": ref}) == [{"type": "ok", "ref": ref, "payload": {}}]
@@ -554,6 +554,11 @@ BAD_FRAMES: list[tuple[bytes, Any, dict[str, Any]]] = [
     (b'{"type":"ping","ref":1.0}', None, {"field": "ref"}),
     (b'{"type":"ping","ref":1e400}', None, {"field": "ref"}),
     (b'{"type":"ping","ref":' + b"9" * 5_000 + b"}", None, {"field": "ref"}),
+    (b'{"type":"ping","ref":9223372036854775808}', None, {"field": "ref"}),
+    (b'{"type":"ping","ref":-9223372036854775809}', None, {"field": "ref"}),
+    (b'{"type":"ping","ref":"' + b"x" * 1_001 + b'"}', None, {"field": "ref"}),
+    (b'{"ref":"' + b"x" * 1_001 + b'","type":7}', None, {"field": "ref"}),
+    (b'{"type":7,"ref":"' + b"x" * 1_001 + b'"}', None, {"field": "type"}),
     (b'{"type":"ping","ref":[1]}', None, {"field": "ref"}),
     (b'{"type":"ping","ref":{}}', None, {"field": "ref"}),
     (b'{"type":"ping","ref":' + b"[" * 100_000 + b"]" * 100_000 + b"}", None, {"field": "ref"}),
