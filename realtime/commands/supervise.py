@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -17,6 +18,7 @@ from realtime.last_stop import crashed_before, note_order
 from realtime.settings import Settings, given_settings
 from realtime.workers.supervisor import Supervisor
 from realtime.workers.worker import Plan
+from storage.database_errors import DatabaseError
 from storage.embedded.cluster import Cluster
 from storage.embedded.valkey import Valkey
 
@@ -76,20 +78,37 @@ async def supervise(
                     watchers.start_soon(keep_postgres, cluster)
                 plan, crashed = plan_of(settings, listeners), crashed_before(settings.var)
                 supervisor = Supervisor(plan, SystemClock(), after_crash=crashed)
-                watchers.start_soon(hear_hang_ups, hang_ups, supervisor, had_terminal)
+                prepare = partial(prepared, settings.database_url)
+                watchers.start_soon(hear_hang_ups, hang_ups, supervisor, had_terminal, prepare)
                 await supervisor.run(ready)
             watchers.cancel_scope.cancel()
     if supervisor is not None and supervisor.in_order:
         note_order(settings.var)
 
 
-async def hear_hang_ups(hang_ups: AsyncIterator[int], supervisor: Supervisor, had_terminal: bool) -> None:
+async def prepared(database_url: str) -> bool:
+    """Whether the database is ready for new workers: they are new code, which may lean on a migration of its own."""
+    try:
+        for name in await bring_up_to_date(database_url):
+            log.info("migrated", extra={"migration": name})
+    except DatabaseError as error:
+        log.error("no rolling restart", extra={"reason": str(error)})
+        return False
+    return True
+
+
+async def hear_hang_ups(
+    hang_ups: AsyncIterator[int],
+    supervisor: Supervisor,
+    had_terminal: bool,
+    prepare: Callable[[], Awaitable[bool]],
+) -> None:
     """SIGHUP has two senders: an operator who wants new workers, and a terminal that closes and ends what runs in
     it."""
     async for _ in hang_ups:
         if had_terminal and not has_terminal():
             os.kill(os.getpid(), signal.SIGTERM)
-        else:
+        elif await prepare():
             supervisor.roll()
 
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from actors.clock import SystemClock
-from realtime.commands import supervise
+from realtime.commands import database, supervise
 from realtime.refusal import RefusalError
 from realtime.workers import supervisor as supervising
 from realtime.workers.supervisor import Supervisor
@@ -203,22 +203,45 @@ async def test_who_is_started_again_and_renewed_at_once_is_one_worker(
     assert sorted(crew.starts) == ["1", "1", "1 crashed", "2", "2"]
 
 
-@pytest.mark.parametrize(("had", "has", "wish"), [(False, False, "roll"), (True, True, "roll"), (True, False, "stop")])
+@pytest.mark.parametrize(
+    ("had", "has", "ready", "wish"),
+    [
+        (False, False, True, "roll"),
+        (True, True, True, "roll"),
+        (True, False, True, "stop"),
+        (False, False, False, "nothing"),
+    ],
+)
 async def test_a_hang_up_means_new_workers_unless_the_terminal_has_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had: bool, has: bool, wish: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had: bool, has: bool, ready: bool, wish: str
 ) -> None:
     wishes: list[str] = []
     crew = Crew(tmp_path / "notes", SERVE)
     monkeypatch.setattr(supervise, "has_terminal", lambda: has)
     monkeypatch.setattr(crew.supervisor, "roll", lambda: wishes.append("roll"))
 
+    async def prepared() -> bool:
+        return ready
+
     async def one_hang_up() -> AsyncIterator[int]:
         yield signal.SIGHUP
 
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        await supervise.hear_hang_ups(one_hang_up(), crew.supervisor, had)
-        with trio.move_on_after(0.05 if wish == "roll" else 5.0):
+        await supervise.hear_hang_ups(one_hang_up(), crew.supervisor, had, prepared)
+        with trio.move_on_after(5.0 if wish == "stop" else 0.05):
             async for _ in signals:
                 wishes.append("stop")
                 break
-    assert wishes == [wish]
+    assert wishes == ([] if wish == "nothing" else [wish])
+
+
+async def test_new_workers_find_the_schema_of_their_code(
+    raw_database_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rolling restart after an upgrade ran new code on the old schema: only a whole start brought migrations."""
+    caplog.set_level(logging.INFO)
+    assert await supervise.prepared(raw_database_url)
+    assert "migrated" in caplog.text
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 0)
+    assert not await supervise.prepared("postgresql://nobody@127.0.0.1:1/nothing")
+    assert "no rolling restart" in caplog.text
