@@ -68,6 +68,11 @@ def test_a_change_of_an_old_message_is_an_update() -> None:
     assert told(Changed(TALK, BOTH, [message(1, 2, rev=9)]), (8, 9)) == [(9, "message.updated", (ANN, BOB))]
 
 
+def test_a_change_of_a_message_from_before_he_came_is_no_news_of_it() -> None:
+    changed = Changed(TALK, [Interval(ANN, 1), Interval(EVE, 5)], [message(1, 2, rev=9)])
+    assert told(changed, (8, 9)) == [(9, "message.updated", (ANN,)), (9, "rev", (EVE,))]
+
+
 def test_a_deletion() -> None:
     (telling,) = tellings(Changed(TALK, BOTH, [message(3, 4, rev=9, deleted=True)]), [(8, 9)])
     assert (telling.rev, telling.type, telling.seq) == (9, "message.deleted", -3)

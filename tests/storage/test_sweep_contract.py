@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from actors.ports import FlushLog
+from actors.ports import Beside, Committed, ConversationUnit, FlushLog
 from actors.shapes.flushes import Position, Swept, Window
 from actors.shapes.ids import UserId
+from actors.shapes.messages import DeletedMessage
 from actors.shapes.times import WallTime
 from storage.memory.sweep import MemoryFlushLog
 from storage.memory.tables import FlushRow
 from storage.node import NodeIdentity, begin_incarnation
 from storage.sweep import BOUNDS, PostgresFlushLog, SweepBounds, position_of
-from tests.clocks import HandClock
+from tests.clocks import START, HandClock
 from tests.storage.worlds import TOKEN, MemoryWorld, PostgresWorld, World, batch, begin_dialogue, message
 
 OTHER = "00000000-0000-7000-8000-000000000001"
@@ -253,6 +254,21 @@ async def test_a_window_leaves_out_what_lies_below_and_above(world: World) -> No
     await talk.say("one", "two", "three", "four")
     (changed,) = await log.changed([Window(talk.id, 2, 4)], everybody)
     assert [m.view.text for m in changed.messages] == ["two", "three"]
+
+
+async def test_a_message_that_has_changed_since_is_found_by_either_revision(world: World) -> None:
+    """By that of its birth, too: or what was new in a window would be a bare revision once somebody touched it."""
+    log, talk = await watching(world), await begin_dialogue(world)
+    stored = message(talk.id, talk.a, 1, 2, "one")
+    await world.journal.append(TOKEN, batch(talk.id, 1, [stored]))
+    gone = DeletedMessage(stored.id, talk.id, 1, 3, 2, talk.a, WallTime(START))
+    unit = ConversationUnit(talk.id, 2, 3, 1, [], Beside(deleted=[gone]))
+    assert await world.journal.append(TOKEN, unit) == Committed()
+    for window in (Window(talk.id, 1, 2), Window(talk.id, 2, 3), Window(talk.id, 1, 3)):
+        (changed,) = await log.changed([window], everybody)
+        [found] = changed.messages
+        assert (found.view.id, found.created_rev, found.view.rev, found.view.text) == (stored.id, 2, 3, None)
+        assert found.view.deleted_at is not None
 
 
 async def test_conversations_of_which_nobody_is_here_are_not_read(world: World) -> None:
