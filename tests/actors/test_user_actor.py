@@ -30,6 +30,7 @@ from actors.shapes.users import (
     UserChanged,
     UserState,
 )
+from storage.memory.accounts import MemoryAccounts
 from storage.memory.users import MemoryUsers
 from tests.actors.small_node import Answer, Ear, SmallNode, settled, small_node
 
@@ -422,3 +423,21 @@ async def test_a_registration_that_cannot_be_read_back_has_happened_all_the_same
         assert account.username == "zoe"
         down = False
         assert isinstance(await ask(node, user, Connect(Ear(1, login.id), None, 0)), Connected)
+
+
+async def test_what_nobody_knows_the_outcome_of_is_read_before_it_is_decided_on(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suspension whose answer is lost is on disk, and its flush row is this node's own: no sweep will tell."""
+    async with small_node() as node:
+        user = node.add_user("ann")
+
+        async def answer_lost(*_: object) -> None:
+            node.tables.users[user].status = "suspended"
+            raise KithError(ErrorCode.UNAVAILABLE, outcome="unknown")
+
+        monkeypatch.setattr(MemoryAccounts, "close_logins", answer_lost)
+        with pytest.raises(KithError):
+            await ask(node, user, CloseLogins())
+        ear = await node.connect(user)
+        assert ear.ended == [Ending.REVOKED]
