@@ -168,7 +168,14 @@ store_endpoint = Kind("host:port, or the same with http:// or https:// before it
 
 def _parse_origins(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    return tuple("*" if name == "*" else _web_address(name, bare=True).lower() for name in names)
+    return tuple("*" if name == "*" else _origin(name) for name in names)
+
+
+def _origin(text: str) -> str:
+    """As browsers write it: small letters, and no port that goes without saying."""
+    address = _web_address(text, bare=True).lower()
+    scheme = address.partition(":")[0]
+    return address.removesuffix({"http": ":80", "https": ":443"}[scheme])
 
 
 origins = Kind("origins like https://app.example.org, divided by commas, or *", _parse_origins)

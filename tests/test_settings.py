@@ -127,6 +127,8 @@ def test_what_looks_right_and_is_not(name: str, text: str) -> None:
         ("ACCESS_TOKEN_MINUTES", "0.5", 0.5),
         ("PUBLIC_URL", "https://kith.example.org/", "https://kith.example.org"),
         ("CORS_ORIGINS", "https://App.example.org, *", ("https://app.example.org", "*")),
+        ("CORS_ORIGINS", "https://a.example:443,http://a.example:80/", ("https://a.example", "http://a.example")),
+        ("CORS_ORIGINS", "https://a.example:80,http://[::1]:443", ("https://a.example:80", "http://[::1]:443")),
         ("OIDC_REDIRECT_URIS", "org.example.app:/in", ("org.example.app:/in",)),
         ("DATABASE_URL", "postgres://u:p@h:5/d", "postgres://u:p@h:5/d"),
         ("DATABASE_URL", "postgresql://u@/d?host=/run/postgresql", "postgresql://u@/d?host=/run/postgresql"),
