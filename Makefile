@@ -83,6 +83,8 @@ docker-logs: docker-env  ## follow the server's log
 
 docker-env:
 	@sh docker/environment.sh
+	@$(COMPOSE) version >/dev/null 2>&1 || \
+		{ echo "This needs Docker with Compose 2.24 or newer, and '$(COMPOSE)' does not work here." >&2; exit 1; }
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
