@@ -1,5 +1,6 @@
 """The door for WebSockets: looks at the credential of an upgrade, and seats a session behind it."""
 
+import math
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
@@ -37,7 +38,7 @@ class FrontDoor:
             elif (ticket := self._ticket(request.query)) is not None:
                 claims = ticket.claims
         except KithError as error:
-            return self._refused(error)
+            return self._refused(self._paid(error, request.remote))
         gate = self._gate
 
         dialect, subprotocol = agreed(request.path, request.subprotocols)
@@ -72,6 +73,13 @@ class FrontDoor:
             raise KithError(ErrorCode.INVALID_TOKEN)
         return ticket
 
+    def _paid(self, bad: KithError, address: str) -> KithError:
+        try:
+            self._gate.pay_for_bad_token(address)
+        except KithError as limited:
+            return limited
+        return bad
+
     def _refused(self, error: KithError) -> Refused:
         request_id = self._new_request_id()
         body = {
@@ -79,8 +87,8 @@ class FrontDoor:
             "request_id": request_id,
             "timestamp": iso(self._gate.clock.now()),
         }
-        headers = (
-            ("www-authenticate", "Bearer"),
-            ("x-request-id", request_id),
-        )
-        return Refused(error.status, orjson.dumps(body), headers)
+        if error.retry_after is not None:
+            advice = ("retry-after", str(max(1, math.ceil(error.retry_after))))
+        else:
+            advice = ("www-authenticate", "Bearer")
+        return Refused(error.status, orjson.dumps(body), (advice, ("x-request-id", request_id)))

@@ -196,21 +196,27 @@ class Session:
             self._turn_away(CloseCode.INVALID_TOKEN, head.ref, error)
 
     def _check_token(self, token: str | None, ref: Ref) -> Claims | None:
+        close = CloseCode.INVALID_TOKEN
         try:
             if token is None:
                 raise KithError(ErrorCode.INVALID_TOKEN, "`hello` needs a token")
             claims = self.gate.tokens.verify(token, self.gate.clock.now())
+            if self.claims is not None and claims.user_id != self.claims.user_id:
+                raise KithError(ErrorCode.INVALID_TOKEN)
+            if claims.login_id in self.gate.revocations:
+                close = CloseCode.REVOKED
+                raise KithError(ErrorCode.INVALID_TOKEN)
+            return claims
         except KithError as error:
-            expired = error.code is ErrorCode.TOKEN_EXPIRED
-            self._turn_away(CloseCode.NO_HELLO if expired else CloseCode.INVALID_TOKEN, ref, error)
-            return None
-        if self.claims is not None and claims.user_id != self.claims.user_id:
-            self._turn_away(CloseCode.INVALID_TOKEN, ref, KithError(ErrorCode.INVALID_TOKEN))
-            return None
-        if claims.login_id in self.gate.revocations:
-            self._turn_away(CloseCode.REVOKED, ref, KithError(ErrorCode.INVALID_TOKEN))
-            return None
-        return claims
+            if error.code is ErrorCode.TOKEN_EXPIRED:
+                close = CloseCode.NO_HELLO
+            bad = error
+        try:
+            self.gate.pay_for_bad_token(self.link.remote)
+        except KithError as limited:
+            close, bad = CloseCode.OVERLOADED, limited
+        self._turn_away(close, ref, bad)
+        return None
 
     def _turn_away(self, code: CloseCode, ref: Ref, error: KithError) -> None:
         self._end()

@@ -5,6 +5,7 @@ import json
 import pytest
 import trio
 
+from actors.limiter import Limit
 from actors.shapes.ids import LoginId
 from realtime.link import Admitted, Refused, UpgradeRequest
 from realtime.reception import FrontDoor
@@ -63,6 +64,29 @@ async def test_a_bad_credential_is_refused_in_plain_http(autojump_clock: object,
         "www-authenticate": "Bearer",
         "x-request-id": "req_1",
     }
+
+
+@pytest.mark.parametrize("query", ["", "ticket=forged"])
+async def test_bad_credentials_of_one_address_are_soon_told_to_stop(autojump_clock: object, query: str) -> None:
+    """Each costs a signature, and nobody paid: tokens could be guessed here as often as the handshakes allow."""
+    step = Doorstep()
+    paid = step.gate.gate.limiter.bucket(Limit.UNAUTHENTICATED, "192.0.2.1")
+    headers = {} if query else {b"authorization": b"Bearer not.a.token"}
+    knock = UpgradeRequest("/ws", query, headers, "192.0.2.1")
+    paid.tokens = 1
+    answers = [step.door.upgrade(knock), step.door.upgrade(knock)]
+    assert [answer.status for answer in answers if isinstance(answer, Refused)] == [401, 429]
+    refused = answers[1]
+    assert isinstance(refused, Refused)
+    assert json.loads(refused.body)["error"]["code"] == "RATE_LIMIT_EXCEEDED"
+    assert dict(refused.headers) == {"retry-after": "1", "x-request-id": "req_1"}
+    # Nobody else behind this address is locked out: a good one is let in, and pays nothing.
+    left = paid.tokens
+    assert isinstance(step.knock(f"Bearer {step.gate.token(step.user)}"), Admitted)
+    assert paid.tokens == left
+    await trio.sleep(0.1)
+    assert isinstance(answer := step.door.upgrade(knock), Refused)
+    assert answer.status == 401
 
 
 async def test_an_expired_and_a_revoked_token_are_told_apart(autojump_clock: object) -> None:

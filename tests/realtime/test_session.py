@@ -131,6 +131,25 @@ async def test_a_hello_that_is_not_good_enough(
     assert (client.link.code, client.link.signed_in, client.session.state) == (close, 0, State.ENDED)
 
 
+@pytest.mark.parametrize("token", [nonsense, empty, missing, expired, revoked])
+async def test_bad_hellos_of_one_address_are_soon_told_to_come_later(
+    autojump_clock: object, scene: Scene, token: Token
+) -> None:
+    """Each costs a signature, and nobody paid: tokens could be guessed here as often as the handshakes allow."""
+    bad = await token(scene)
+    paid = scene.gate.gate.limiter.bucket(Limit.UNAUTHENTICATED, "192.0.2.1")
+    paid.tokens = 0
+    client = scene.gate.stranger()
+    (told,) = await client.ask(scene.hello(bad))
+    assert error_of(told) == ("h", "RATE_LIMIT_EXCEEDED")
+    assert told["error"]["retry_after"] == pytest.approx(0.1, abs=0.01)
+    assert client.link.code == CloseCode.OVERLOADED
+    # A good one from the same address is let in, and pays nothing.
+    left = paid.tokens
+    assert (await scene.gate.ready(scene.ann)).link.code is None
+    assert paid.tokens == left
+
+
 async def test_a_token_of_an_account_that_is_gone(autojump_clock: object, scene: Scene) -> None:
     client = scene.gate.stranger()
     assert await client.ask(scene.hello(await of_nobody(scene))) == []
