@@ -83,10 +83,11 @@ returning id::text
 # The user first and his identity behind it, in the order of `unlink`, so that the two never wait for each other.
 _STILL_ACTIVE: Final = "select id::text from users where id = $1 and status = 'active' for share"
 _STILL_OWNER: Final = "select id::text from identities where issuer = $1 and subject = $2 and user_id = $3"
-# Locked rows are somebody else's to delete: two that clean up at once never wait for each other.
+# Locked rows are somebody else's to delete: two that clean up at once never wait for each other. Longer than clocks
+# differ, for a row must outlive the last node that would still take its flow.
 _FORGET_FLOWS: Final = """
 delete from spent_flows where id in
- (select id from spent_flows where expires_at < to_timestamp($1::bigint / 1000.0::float8)
+ (select id from spent_flows where expires_at < to_timestamp($1::bigint / 1000.0::float8) - interval '10 minutes'
    order by expires_at limit 100 for update skip locked)
 """
 _SPEND: Final = """

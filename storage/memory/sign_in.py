@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from actors.ports import AccountStore, Clock, WriteToken
+from actors.ports import AccountStore, WriteToken
 from actors.rules.accounts import NO_PASSWORD
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import UserId
@@ -21,7 +21,7 @@ from actors.shapes.sign_in import (
     Totp,
     UnlinkIdentity,
 )
-from actors.shapes.times import WallTime, iso
+from actors.shapes.times import iso
 from actors.shapes.users import Account, Register
 
 
@@ -33,12 +33,11 @@ class TotpRow(Struct):
 
 
 class MemorySignIn:
-    def __init__(self, accounts: AccountStore, clock: Clock) -> None:
+    def __init__(self, accounts: AccountStore) -> None:
         self._accounts = accounts
-        self._clock = clock
         self._totp: dict[UserId, TotpRow] = {}
         self._identities: dict[tuple[str, str], tuple[UserId, IdentityView]] = {}
-        self._flows: dict[str, WallTime] = {}
+        self._flows: set[str] = set()
 
     async def totp(self, id: UserId) -> Totp | None:
         row = self._totp.get(id)
@@ -145,9 +144,7 @@ class MemorySignIn:
         del self._identities[found]
 
     def _spend(self, flow: FlowSpent) -> None:
-        now = self._clock.now()
-        self._flows = {id: until for id, until in self._flows.items() if until >= now}
-        self._flows[flow.id] = flow.expires_at
+        self._flows.add(flow.id)
 
     async def _check(self, token: WriteToken, id: UserId, checked: str | None = None) -> None:
         if not token.valid:

@@ -186,6 +186,22 @@ async def test_who_joined_later_is_told_that_a_revision_passed(autojump_clock: o
         assert types(other) == [("message.deleted", 5)]
 
 
+async def test_an_author_who_came_back_is_answered(autojump_clock: object) -> None:
+    """Taken for somebody who knows nothing of the message he would never have got his `ok`."""
+    async with small_node() as node:
+        group = Group(node)
+        sent = await group.say(group.member, "before")
+        table = node.tables.conversations[group.talk]
+        table.rev += 2
+        (mine,) = (membership for membership in table.members if membership.user_id == group.member)
+        mine.joined_rev = table.rev
+        await group.say(group.other, "fenced, so that it is read anew")
+        author = await node.connect(group.member)
+        node.tell(group.talk, DeleteMessage(group.member, sent.message_id, Origin(author.id, "r", 1.0)))
+        await settled()
+        assert author.heard == [{"ref": "r", "payload": {"rev": 6}, "type": "ok"}]
+
+
 async def test_nothing_is_told_before_the_commit(autojump_clock: object) -> None:
     async with small_node() as node:
         pair = Pair(node)

@@ -68,7 +68,7 @@ def url(request: pytest.FixtureRequest) -> str | None:
 async def stores(url: str | None, clock: HandClock) -> AsyncIterator[Stores]:
     if url is None:
         accounts = MemoryAccounts(MemoryTables(), clock)
-        yield Stores(accounts, MemorySignIn(accounts, clock))
+        yield Stores(accounts, MemorySignIn(accounts))
         return
     async with open_postgres(url) as opened:
         yield await stores_of(opened, clock)
@@ -283,6 +283,17 @@ async def test_an_identity_opens_a_login_and_its_flow_opens_no_second(stores: St
     assert await code_of(store.open_login(TOKEN, stranger, foreign)) is ErrorCode.INVALID_CREDENTIALS
 
 
+async def test_a_flow_stays_spent_for_minutes_after_its_end(stores: Stores, clock: HandClock) -> None:
+    """Clocks differ, and a node whose clock is behind would still take it."""
+    id, command = UserId(new_uuid()), newcomer(clock)
+    await stores.sign_in.register(TOKEN, id, command)
+    clock.seconds = 900
+    for _ in range(2):
+        await stores.sign_in.open_login(TOKEN, id, Opening(login_of(clock), identity=identity(), flow=flow_of(clock)))
+    again = Opening(login_of(clock), identity=identity(), flow=command.flow)
+    assert await code_of(stores.sign_in.open_login(TOKEN, id, again)) is ErrorCode.INVALID_CREDENTIALS
+
+
 async def test_a_refused_flow_spends_no_code_and_a_refused_code_no_flow(stores: Stores, clock: HandClock) -> None:
     id, store = await with_codes(stores, clock), stores.sign_in
     used = link_of(clock)
@@ -445,7 +456,7 @@ async def test_who_spends_a_flow_cleans_up_behind_others(postgres: Postgres, clo
     stores = await stores_of(postgres, clock)
     id = await person(stores, clock)
     await stores.sign_in.link(TOKEN, id, link_of(clock))
-    clock.seconds = 601
+    clock.seconds = 1_201
     await stores.sign_in.link(TOKEN, id, link_of(clock, "second"))
     assert await postgres.fetchval(int, "select count(*) from spent_flows") == 1
 

@@ -209,7 +209,7 @@ def memory_stores(clock: HandClock) -> Stores:
         MemoryUsers(tables),
         MemoryConversations(tables),
         MemoryJournal(tables),
-        MemorySignIn(accounts, clock),
+        MemorySignIn(accounts),
         MemoryKeys(tables),
         memory_moderation(tables, accounts).stores,
     )
