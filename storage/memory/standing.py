@@ -107,6 +107,7 @@ class MemoryStanding:
         self._audit = audit
         self.admins: set[UserId] = set()
         self.suspensions: dict[UserId, Suspension] = {}
+        self._done: dict[ActionId, StandingChanged] = {}
 
     async def is_admin(self, id: UserId) -> bool:
         row = self._tables.users.get(id)
@@ -120,23 +121,29 @@ class MemoryStanding:
 
     async def suspend(self, token: WriteToken, id: UserId, command: Suspend) -> StandingChanged:
         check_token(token)
-        if self._audit.knows(command.by):
-            return StandingChanged((), "suspended", self.user(id).rev)
-        changed = await self.do_suspend(token, id, command.by, command)
+        if command.by.id in self._done:
+            return self._done[command.by.id]
+        changed = self._done[command.by.id] = await self.do_suspend(token, id, command.by, command)
         details = suspension_details(command.until, changed)
         self._audit.record(command.by, Done("suspend_user", "user", id, id, reason=command.reason, details=details))
         return changed
 
     async def restore(self, token: WriteToken, id: UserId, command: Restore) -> StandingChanged:
         check_token(token)
+        if command.by.id in self._done:
+            return self._done[command.by.id]
         changed = self.do_restore(id, command.by, None)
         if changed.status is not None:
+            self._done[command.by.id] = changed
             self._audit.record(command.by, Done("restore_user", "user", id, id, reason=command.reason))
         return changed
 
     async def sign_out(self, token: WriteToken, id: UserId, command: SignOut) -> StandingChanged:
         self.user(id)
-        changed = StandingChanged(tuple(await self._accounts.close_logins(token, id, None, None)))
+        if command.by.id in self._done:
+            return self._done[command.by.id]
+        ended = tuple(await self._accounts.close_logins(token, id, None, None))
+        changed = self._done[command.by.id] = StandingChanged(ended)
         details = ActionDetails(ended_sessions=len(changed.ended))
         self._audit.record(command.by, Done("sign_out_user", "user", id, id, reason=command.reason, details=details))
         return changed

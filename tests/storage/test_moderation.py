@@ -217,6 +217,31 @@ async def test_an_admin_is_not_suspended(office: Office) -> None:
     assert len(await office.accounts.logins(anna)) == 1
 
 
+async def test_who_is_suspended_is_no_admin_whatever_else_his_row_says(office: Office) -> None:
+    anna, standing = await office.user("anna"), office.stores.standing
+    await standing.suspend(TOKEN, anna, Suspend(office.act(), "x"))
+    await office.grant(anna)
+    assert not await standing.is_admin(anna)
+
+
+async def test_the_same_act_again_is_the_first_one(office: Office) -> None:
+    anna, standing = await office.user("anna"), office.stores.standing
+    signed_out = SignOut(office.act(), "stolen phone")
+    first = await standing.sign_out(TOKEN, anna, signed_out)
+    assert len(first.ended) == 1
+    assert await standing.sign_out(TOKEN, anna, signed_out) == first
+    await office.accounts.open_login(TOKEN, anna, login_of(office.clock))
+    suspend = Suspend(office.act(), "x")
+    second = await standing.suspend(TOKEN, anna, suspend)
+    assert (len(second.ended), second.rev) == (1, 2)
+    assert await standing.suspend(TOKEN, anna, suspend) == second
+    restore = Restore(office.act())
+    third = await standing.restore(TOKEN, anna, restore)
+    assert (third.status, third.rev) == ("active", 3)
+    assert await standing.restore(TOKEN, anna, restore) == third
+    assert await office.log_of(anna) == ["restore_user", "suspend_user", "sign_out_user"]
+
+
 async def test_nobody_is_not_changed(office: Office) -> None:
     nobody, standing = UserId(str(uuid.uuid4())), office.stores.standing
     assert not await standing.is_admin(nobody)
