@@ -1,22 +1,13 @@
 """How the node is: in detail for people and alerts, in one word for load balancers."""
 
-import logging
 from typing import Final
 
-import trio
 from msgspec import Struct
 
-from actors.ports import Health
 from webapi.answers import Answer
 from webapi.call import Call
+from webapi.examiner import Found, Part
 from webapi.routing import Access, Route
-
-log = logging.getLogger("kith.web")
-
-
-class Part(Struct, frozen=True):
-    state: str
-    latency_ms: float
 
 
 class Checkup(Struct, frozen=True):
@@ -49,26 +40,8 @@ async def show_readiness(call: Call) -> Answer:
     return Answer(Readiness(ready), 200 if ready else 503, () if ready else (("Retry-After", "1"),))
 
 
-async def _examine(call: Call) -> dict[str, tuple[Part, bool]]:
-    """All parts at once, in the order they were given; one that does not answer is told from one that says no."""
-    timeout = call.services.options.health_timeout
-    found: dict[str, tuple[Part, bool]] = {
-        part.name: (Part("timeout", timeout * 1000), False) for part in call.services.health
-    }
-
-    async def check(part: Health) -> None:
-        with trio.move_on_after(timeout):
-            try:
-                state, latency, serves = await part.check()
-            except Exception:  # a bug of the check; whoever asks for the health of all must hear of the others
-                log.exception("health check failed", extra={"part": part.name})
-                state, latency, serves = "failed", 0.0, False
-            found[part.name] = (Part(state, round(latency * 1000, 3)), serves)
-
-    async with trio.open_nursery() as nursery:
-        for part in call.services.health:
-            nursery.start_soon(check, part)
-    return found
+async def _examine(call: Call) -> Found:
+    return await call.services.health.examine(call.services.options.health_timeout)
 
 
 ROUTES: Final = (

@@ -1,6 +1,6 @@
 """What the web app is given: everything it asks, and every number it obeys."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from actors.loading import Loader
 from actors.metrics import Metrics
 from actors.moderation_ports import Moderation
 from actors.passwords import Passwords
-from actors.ports import AccountStore, Clock, ConversationStore, Health, KeyStore, Revocations, UserStore
+from actors.ports import AccountStore, Clock, ConversationStore, KeyStore, Revocations, UserStore
 from actors.sealing import Seals
 from actors.shapes.conversations import ConversationCommand
 from actors.shapes.ids import ConversationId, UserId
@@ -20,6 +20,7 @@ from actors.shapes.users import Profile, UserCommand
 from actors.sign_in_ports import IdentityProvider, SignInStore
 from actors.tickets import TicketAuthority
 from actors.tokens import TokenAuthority
+from webapi.examiner import Examiner
 
 Id = TypeVar("Id", contravariant=True)
 Command = TypeVar("Command", contravariant=True)
@@ -70,7 +71,7 @@ class Services(Struct, frozen=True):
     fingerprints: Fingerprints  # of requests with an Idempotency-Key
     provider: IdentityProvider | None  # none: nobody signs in with one
     metrics: Metrics
-    health: Sequence[Health]
+    health: Examiner
     new_id: Callable[[], str]
     client_address: Callable[[str, bytes], str]
     serving: Callable[[], bool]

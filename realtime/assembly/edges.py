@@ -21,6 +21,7 @@ from storage.epoch import database_now
 from storage.idempotency_keys import PostgresKeys
 from storage.object_store import ObjectStore
 from storage.signature import StoreKeys
+from webapi.examiner import Examiner
 from webapi.services import Services, WebOptions
 
 
@@ -65,13 +66,7 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
         passwords=Passwords(hashing, core.metrics, perf_counter, core.hashing),
         metrics=core.metrics,
         exposition=None if core.crew is None else core.crew.exposition,
-        health=(
-            DatabaseVital(lambda: database_now(core.postgres), clock),
-            JournalVital(core.journal),
-            *([] if core.crew is None else [CrewVital(core.crew)]),
-            UnconfiguredVital("redis") if core.bus is None else RedisVital(core.bus),
-            storage_vital(settings, clock),
-        ),
+        health=Examiner(vitals(core), clock),
         new_id=new_id,
         client_address=lambda peer, _forwarded: peer,  # the gateway has resolved it already
         serving=serving,
@@ -80,6 +75,16 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
             cors_origins=settings.cors_origins,
             public_is_https=settings.public_url.startswith("https://"),
         ),
+    )
+
+
+def vitals(core: Core) -> tuple[Health, ...]:
+    return (
+        DatabaseVital(lambda: database_now(core.postgres), core.clock),
+        JournalVital(core.journal),
+        *([] if core.crew is None else [CrewVital(core.crew)]),
+        UnconfiguredVital("redis") if core.bus is None else RedisVital(core.bus),
+        storage_vital(core.settings, core.clock),
     )
 
 

@@ -51,6 +51,7 @@ from webapi.answering import Answering, Sent
 from webapi.answers import Answer
 from webapi.app import WebApp, create_app
 from webapi.call import Call
+from webapi.examiner import Examiner
 from webapi.services import Services, WebOptions
 
 PASSWORD = "correct horse battery staple"
@@ -97,8 +98,10 @@ class FinePart:
         self.serves = serves
         self.hangs = False
         self.fault: Exception | None = None
+        self.looks = 0
 
     async def check(self) -> tuple[str, float, bool]:
+        self.looks += 1
         if self.hangs:
             await trio.sleep_forever()
         if self.fault is not None:
@@ -129,7 +132,7 @@ class Node:
         self.switch = Switch()
         self.tokens = services.tokens
         self.metrics = services.metrics
-        self.parts: dict[str, FinePart] = {p.name: p for p in services.health if isinstance(p, FinePart)}
+        self.parts: dict[str, FinePart] = {p.name: p for p in services.health.parts if isinstance(p, FinePart)}
         self._numbers = 0
 
     def answer_with(self, answering: Answering) -> None:
@@ -289,7 +292,7 @@ async def open_node(
         fingerprints=Fingerprints(SECRET),
         provider=provider,
         metrics=metrics,
-        health=health,
+        health=Examiner(health, clock),
         new_id=lambda: str(uuid.uuid4()),
         client_address=lambda peer, forwarded: forwarded.decode() or peer,
         serving=lambda: switch.on,

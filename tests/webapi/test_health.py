@@ -1,9 +1,14 @@
 """How the node says it is, its numbers, and its public keys."""
 
+import httpx
 import jwt
 import pytest
+import trio
+import trio.testing
 
+from actors.shapes.times import Seconds
 from tests.webapi.node import PASSWORD, Node, Person
+from webapi.examiner import Found
 
 
 async def test_a_healthy_node_shows_each_part(node: Node) -> None:
@@ -28,11 +33,65 @@ async def test_what_can_serve_is_degraded_and_what_cannot_is_down(node: Node) ->
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
         assert (await client.get("/readyz")).status_code == 200
         node.parts["database"].state, node.parts["database"].serves = "away", False
+        node.clock.seconds += 0.25
         answer = await client.get("/healthz")
         assert (answer.status_code, answer.json()["status"]) == (503, "down")
         assert answer.json()["checks"]["database"]["state"] == "away"
         assert answer.headers["Retry-After"] == "1"
         assert (await client.get("/readyz")).json() == {"ready": False}
+
+
+async def test_a_crowd_is_told_what_one_look_found(node: Node) -> None:
+    """Each answer was a look of its own: sixteen clients on /healthz raised everybody's latency from 2 to 96 ms."""
+    database = node.parts["database"]
+
+    async def ask(client: httpx.AsyncClient, path: str, status: int) -> None:
+        assert (await client.get(path)).status_code == status
+
+    async def crowd(status: int) -> None:
+        async with node.client() as client, trio.open_nursery() as nursery:
+            for number in range(16):
+                nursery.start_soon(ask, client, ("/healthz", "/readyz")[number % 2], status)
+
+    await crowd(200)
+    assert database.looks == 1
+    database.state, database.serves = "away", False
+    node.clock.seconds += 0.249
+    await crowd(200)
+    assert database.looks == 1
+    node.clock.seconds += 0.001
+    await crowd(503)
+    assert database.looks == 2
+    for fault, hangs in ((RuntimeError("a bug"), False), (None, True)):  # what failed is shared, too
+        database.fault, database.hangs = fault, hangs
+        node.clock.seconds += 0.25
+        await crowd(503)
+    assert database.looks == 4
+
+
+async def test_who_leaves_during_a_look_leaves_it_to_the_next(node: Node) -> None:
+    database = node.parts["database"]
+    database.hangs = True
+    told: list[Found] = []
+
+    async def ask() -> None:
+        told.append(await node.services.health.examine(Seconds(5.0)))
+
+    async with trio.open_nursery() as nursery:
+        impatient = trio.CancelScope()
+
+        async def leave() -> None:
+            with impatient:
+                await ask()
+
+        nursery.start_soon(leave)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        database.hangs = False
+        impatient.cancel()
+    assert [found["database"][0].state for found in told] == ["ok"]
+    assert database.looks == 2
 
 
 async def test_a_part_that_does_not_answer_does_not_hold_up_the_others(node: Node) -> None:
