@@ -195,7 +195,7 @@ class PostgresAppeals:
             await record(statements, by, ruled(row.shown, command, changed))
             return changed
 
-        return await write(self._postgres, token, work)
+        return self._standings.committed(await write(self._postgres, token, work))
 
 
 def opened(user: UserId, command: FileAppeal) -> AppealView:

@@ -195,7 +195,7 @@ class PostgresReports:
             await record(statements, by, decided(report, command, details))
             return changed
 
-        return await write(self._postgres, token, work)
+        return self._standings.committed(await write(self._postgres, token, work))
 
     async def _found_again(self, statements: Statements, report: AdminReport, command: DecideReport) -> StandingChanged:
         if command.decision != "suspend_user" or report.user_id is None:

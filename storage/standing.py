@@ -4,6 +4,7 @@ A change of somebody's standing is one transaction: his row, his logins, the aud
 nodes learn of it. The functions are for whoever changes it as a part of something larger.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from msgspec import UNSET
@@ -78,11 +79,22 @@ async def lock_user(statements: Statements, id: UserId) -> UserHead:
     return head
 
 
-class Standings:
-    """The changes themselves, inside the transaction of whoever calls them; it runs on the asyncio side."""
+def nobody_to_wake() -> None:
+    """For a node without a bus."""
 
-    def __init__(self, identity: NodeIdentity) -> None:
+
+class Standings:
+    """The changes themselves, inside the transaction of whoever calls them; that part runs on the asyncio side."""
+
+    def __init__(self, identity: NodeIdentity, ring: Callable[[], None] = nobody_to_wake) -> None:
         self._identity = identity
+        self._ring = ring
+
+    def committed(self, changed: StandingChanged) -> StandingChanged:
+        """Wake the other nodes: whoever is suspended leaves them now, and not when they look next by themselves."""
+        if changed.status is not None:
+            self._ring()
+        return changed
 
     async def suspend(self, statements: Statements, id: UserId, by: Act, command: Suspend) -> StandingChanged:
         """Everything but the audit row, which names the measure by the same id."""
@@ -146,7 +158,7 @@ class PostgresStanding:
             await record(statements, by, Done("suspend_user", "user", id, id, reason=command.reason, details=details))
             return changed
 
-        return await write(self._postgres, token, work)
+        return self._standings.committed(await write(self._postgres, token, work))
 
     async def restore(self, token: WriteToken, id: UserId, command: Restore) -> StandingChanged:
         by = command.by
@@ -159,7 +171,7 @@ class PostgresStanding:
                 await record(statements, by, Done("restore_user", "user", id, id, reason=command.reason))
             return changed
 
-        return await write(self._postgres, token, work)
+        return self._standings.committed(await write(self._postgres, token, work))
 
     async def sign_out(self, token: WriteToken, id: UserId, command: SignOut) -> StandingChanged:
         by = command.by

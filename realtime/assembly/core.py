@@ -30,6 +30,7 @@ from storage.postgres import Postgres
 from storage.redis.address import address_of
 from storage.redis.bus import RedisBus
 from storage.sign_in import PostgresSignIn
+from storage.standing import nobody_to_wake
 from storage.sweep import deployment_of
 
 JOURNAL_LANES: Final = 2
@@ -101,7 +102,7 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
         accounts=accounts,
         tokens=tokens,
         sign_in=PostgresSignIn(postgres, identity, clock),
-        moderation=postgres_moderation(postgres, identity),
+        moderation=postgres_moderation(postgres, identity, nobody_to_wake if bus is None else bus.ring),
         seals=Seals(settings.jwt_secret, settings.jwt_secret_previous or None),
         tickets=TicketAuthority(settings.jwt_secret, settings.jwt_secret_previous or None),
         revocations=revocations,

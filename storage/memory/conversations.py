@@ -50,9 +50,9 @@ class MemoryConversations:
         if table is None:
             raise KithError(ErrorCode.CONVERSATION_NOT_FOUND)
         own = max(table.own_rev, joined_rev)
-        found = [Change(own, conversation=_fields(table).shown(None))] if own > after_rev else []
+        found = [Change(own, conversation=fields_of(table).shown(None))] if own > after_rev else []
         lowest = max(joined_rev, after_rev + 1)
-        found += [Change(m.rev, member=self._member_view(m)) for m in table.members if m.rev >= lowest]
+        found += [Change(m.rev, member=self.member_view(m)) for m in table.members if m.rev >= lowest]
         rows = [self._tables.message_row(m) for m in table.messages if m.rev >= joined_rev]
         found += [Change(row.rev, message=row.shown) for row in rows if row.rev > after_rev]
         found.sort(key=lambda change: change.rev)
@@ -69,7 +69,7 @@ class MemoryConversations:
     async def members(self, id: ConversationId, limit: int) -> list[MemberView]:
         table = self._tables.conversations.get(id)
         present = sorted(table.present if table else [], key=lambda m: (m.joined_rev, m.user_id))
-        return [self._member_view(member) for member in present[:limit]]
+        return [self.member_view(member) for member in present[:limit]]
 
     async def direct_between(self, a: UserId, b: UserId, privacy_mode: str) -> ConversationId | None:
         table = self._tables.direct_between(a, b, privacy_mode)
@@ -134,9 +134,9 @@ class MemoryConversations:
         last = table.messages[-1] if table.messages else None
         shown = None if last is None or last.rev < mine.joined_rev else self._tables.message_row(last).shown
         fields = MembershipFields(table.activity, mine.role, None, False, mine.last_read_seq, 0, mine.joined_at)
-        return SeenConversation(_fields(table).shown(shown), fields.shown, table.activity)
+        return SeenConversation(fields_of(table).shown(shown), fields.shown, table.activity)
 
-    def _member_view(self, member: MembershipRow) -> MemberView:
+    def member_view(self, member: MembershipRow) -> MemberView:
         user = self._tables.users[member.user_id]
         return MemberRow(
             user.id,
@@ -160,7 +160,7 @@ def _state(tables: MemoryTables, table: ConversationTable) -> ConversationState:
     return ConversationState(table.id, table.type, table.privacy_mode, table.seq, table.rev, members, blocks)
 
 
-def _fields(table: ConversationTable) -> ConversationFields:
+def fields_of(table: ConversationTable) -> ConversationFields:
     return ConversationFields(
         id=table.id,
         type=table.type,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from actors.ports import Clock
 from actors.shapes.flushes import Changed, Head, Interval, Position, Swept, SweptMessage, Window
 from actors.shapes.ids import ConversationId, UserId
-from storage.memory.conversations import MemoryConversations, _fields
+from storage.memory.conversations import MemoryConversations, fields_of
 from storage.memory.tables import ConversationTable, MemoryTables
 from storage.sweep import BOUNDS, SweepBounds
 
@@ -63,12 +63,12 @@ class MemoryFlushLog:
         return self._with_the_rest(changed, window, table)
 
     def _with_the_rest(self, changed: Changed, window: Window, table: ConversationTable) -> Changed:
-        own = _fields(table) if window.after_rev == 0 or _within(window, table.own_rev) else None
+        own = fields_of(table) if window.after_rev == 0 or _within(window, table.own_rev) else None
         return Changed(
             changed.id,
             changed.audience,
             changed.messages,
-            [self._reads._member_view(m) for m in table.members if _within(window, m.rev)],
+            [self._reads.member_view(m) for m in table.members if _within(window, m.rev)],
             None if own is None else own.shown(None),
             0 if own is None else own.own_rev,
         )

@@ -679,6 +679,37 @@ async def test_a_lost_answer_to_commit_changes_nothing_twice(postgres: Postgres,
     assert await postgres.fetchval(int, "select count(*) from admin_actions") == 3
 
 
+async def test_a_change_of_standing_wakes_the_other_nodes_once_it_is_committed(
+    postgres: Postgres, clock: HandClock
+) -> None:
+    """They looked once a second, and for so long somebody suspended stayed connected to another worker."""
+    identity, rings = await begin_incarnation(postgres, "node"), list[int]()
+    anna = UserId(str(uuid.uuid4()))
+    await PostgresAccounts(postgres, identity, clock).register(TOKEN, anna, registration(clock, "a@example.org"))
+    stores = postgres_moderation(postgres, identity, lambda: rings.append(1))
+
+    def act() -> Act:
+        clock.seconds += 1
+        return Act(ActionId(str(uuid.uuid4())), clock.now(), admin_id=ADMIN)
+
+    suspend = Suspend(act(), "x")
+    await stores.standing.suspend(TOKEN, anna, suspend)
+    assert len(rings) == 1
+    appeal = FileAppeal(AppealId(str(uuid.uuid4())), suspend.by.id, "no", clock.now())
+    await stores.appeals.file(TOKEN, anna, appeal)
+    await stores.appeals.decide(TOKEN, DecideAppeal(act(), appeal.id, "grant", "yes"))
+    assert len(rings) == 2
+    seen = Snapshot(user=UserSnapshot(anna, "anna", None, None, None))
+    report = FileReport(ReportId(str(uuid.uuid4())), "user", anna, anna, "spam", None, seen, clock.now())
+    await stores.reports.file(TOKEN, anna, report)
+    await stores.reports.decide(TOKEN, DecideReport(act(), report.id, "suspend_user", "x"))
+    assert len(rings) == 3
+    await stores.standing.restore(TOKEN, anna, Restore(act()))
+    assert len(rings) == 4
+    await stores.standing.restore(TOKEN, anna, Restore(act()))
+    assert len(rings) == 4, "there was nothing to restore"
+
+
 async def test_what_commits_behind_a_lost_connection_is_waited_for(postgres: Postgres, clock: HandClock) -> None:
     """The repetition looked for its audit row before it waited for the user's: it found none, did everything again, and
     named no login that ended, so that none of their connections was closed."""
