@@ -1,6 +1,6 @@
 """What the two edges are handed: the gate of the sockets, the services of the web app, the options of the gateway."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from actors.fingerprints import Fingerprints
@@ -14,6 +14,7 @@ from realtime.gate import Gate
 from realtime.gateway.options import GatewayOptions
 from realtime.oidc.provider import OpenIdProvider, ProviderOptions
 from realtime.outbox import Bounds
+from realtime.scrapes import Exposition, Scrapes
 from realtime.settings import Settings
 from realtime.vitals import DatabaseVital, JournalVital, RedisVital, StorageVital, UnconfiguredVital
 from realtime.workers.crew import CrewVital
@@ -65,7 +66,7 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
         provider=make_provider(core),
         passwords=Passwords(hashing, core.metrics, perf_counter, core.hashing),
         metrics=core.metrics,
-        exposition=None if core.crew is None else core.crew.exposition,
+        exposition=Scrapes(numbers_of(core), perf_counter),
         health=Examiner(vitals(core), clock),
         new_id=new_id,
         client_address=lambda peer, _forwarded: peer,  # the gateway has resolved it already
@@ -76,6 +77,15 @@ def make_services(core: Core, population: Population, serving: Callable[[], bool
             public_is_https=settings.public_url.startswith("https://"),
         ),
     )
+
+
+def numbers_of(core: Core) -> Callable[[], Awaitable[Exposition]]:
+    """All that this node counts; of several workers, what any of them does."""
+
+    async def own() -> Exposition:
+        return core.metrics.expose()
+
+    return own if core.crew is None else core.crew.exposition
 
 
 def vitals(core: Core) -> tuple[Health, ...]:
