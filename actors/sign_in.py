@@ -147,7 +147,10 @@ class SignInDesk:
         codes = _new_recovery_codes()
 
         async def write(proof: Proof) -> bool | None:
-            return await self._world.store.renew_recovery(self._writer, self._id, proof, _hashes(codes)) or None
+            hashes = _hashes(codes)
+            return (
+                await self._world.store.renew_recovery(self._writer, self._id, proof, hashes, command.checked) or None
+            )
 
         await self._proved(command.code, "code", write)
         return codes

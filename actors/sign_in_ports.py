@@ -42,7 +42,9 @@ class SignInStore(Protocol):
 
     async def disable_totp(self, token: WriteToken, id: UserId, proof: Proof, checked: str) -> bool: ...
 
-    async def renew_recovery(self, token: WriteToken, id: UserId, proof: Proof, recovery: Sequence[bytes]) -> bool: ...
+    async def renew_recovery(
+        self, token: WriteToken, id: UserId, proof: Proof, recovery: Sequence[bytes], checked: str
+    ) -> bool: ...
 
     async def open_login(self, token: WriteToken, id: UserId, opening: Opening) -> Account | None:
         """Raises INVALID_CREDENTIALS when the password was changed, the identity is another's, or the flow is spent."""

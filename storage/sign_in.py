@@ -167,8 +167,11 @@ class PostgresSignIn:
 
         return await write(self._postgres, token, work)
 
-    async def renew_recovery(self, token: WriteToken, id: UserId, proof: Proof, recovery: Sequence[bytes]) -> bool:
+    async def renew_recovery(
+        self, token: WriteToken, id: UserId, proof: Proof, recovery: Sequence[bytes], checked: str
+    ) -> bool:
         async def work(statements: Statements) -> bool:
+            await check_still(statements, id, checked)
             if await _recovery_stands(statements, id, recovery):
                 return True
             if not await self._proved(statements, id, proof):

@@ -62,6 +62,7 @@ class RenewRecoveryCodes(Struct, frozen=True):
     """Answered with the new ones; those before are worth nothing any more."""
 
     code: str
+    checked: str
 
 
 # -- identities at a provider ---------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from actors.shapes.times import Seconds
 
 log = logging.getLogger("kith.web")
 
-# Nobody pays for these routes. Each answer was a look of its own, a query among them: sixteen clients that asked without
-# a pause raised everybody's latency from 2 to 96 ms. Probes ask once in seconds, so to them this is now.
+# Nobody pays for these routes. Each answer was a look of its own, a query among them: sixteen clients that asked
+# without a pause raised everybody's latency from 2 to 96 ms. Probes ask once in seconds, so to them this is now.
 SHARED_FOR: Final = Seconds(0.25)
 
 

@@ -31,7 +31,7 @@ class TotpCode(Struct, frozen=True):
     code: str
 
 
-class TotpOff(Struct, frozen=True):
+class CodeAndPassword(Struct, frozen=True):
     code: str  # or a recovery code
     password: str | None = None
 
@@ -70,16 +70,21 @@ async def confirm_totp(call: Call) -> Answer:
 
 async def disable_totp(call: Call) -> Answer:
     """Needs the password and a code: whoever has one of them only is not the owner."""
-    body = await call.body(TotpOff)
+    body = await call.body(CodeAndPassword)
     owner = await check_owner(call, body.password, "password")
     await _ask(call, DisableTotp(_checked(body.code), checked=owner.password_hash))
     return Answer(None, 204)
 
 
 async def renew_recovery_codes(call: Call) -> Answer:
-    """Ten new ones for a code or one of the old; all the old ones are worth nothing after it."""
-    body = await call.body(TotpCode)
-    return Answer(RecoveryCodes(await _ask(call, RenewRecoveryCodes(_checked(body.code)))))
+    """Ten new ones for the password and a code or one of the old; all the old ones are worth nothing after it.
+
+    Without the password a stolen token could spend the wrong codes of its owner, who then waits up to an hour.
+    """
+    body = await call.body(CodeAndPassword)
+    owner = await check_owner(call, body.password, "password")
+    command = RenewRecoveryCodes(_checked(body.code), checked=owner.password_hash)
+    return Answer(RecoveryCodes(await _ask(call, command)))
 
 
 def _checked(code: str) -> str:
@@ -105,12 +110,12 @@ ROUTES: Final = (
         refuses=(ErrorCode.INVALID_CREDENTIALS, ErrorCode.FORBIDDEN),
     ),
     Route("POST", "/auth/totp/confirm", confirm_totp, takes=TotpCode, gives=((200, RecoveryCodes),), refuses=_REFUSES),
-    Route("POST", "/auth/totp/disable", disable_totp, takes=TotpOff, gives=((204, None),), refuses=_REFUSES),
+    Route("POST", "/auth/totp/disable", disable_totp, takes=CodeAndPassword, gives=((204, None),), refuses=_REFUSES),
     Route(
         "POST",
         "/auth/totp/recovery-codes",
         renew_recovery_codes,
-        takes=TotpCode,
+        takes=CodeAndPassword,
         gives=((200, RecoveryCodes),),
         refuses=_REFUSES,
     ),

@@ -74,8 +74,10 @@ class MemorySignIn:
         del self._totp[id]
         return True
 
-    async def renew_recovery(self, token: WriteToken, id: UserId, proof: Proof, recovery: Sequence[bytes]) -> bool:
-        await self._check(token, id)
+    async def renew_recovery(
+        self, token: WriteToken, id: UserId, proof: Proof, recovery: Sequence[bytes], checked: str
+    ) -> bool:
+        await self._check(token, id, checked)
         row = self._totp.get(id)
         if row is None or not row.active or not _prove(row, proof):
             return False

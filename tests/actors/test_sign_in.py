@@ -36,8 +36,8 @@ class Writer(ActorToken):
 class Contested(MemorySignIn):
     """A store that another node writes to between each read and each write of this one, as often as it is told."""
 
-    def __init__(self, accounts: MemoryAccounts, clock: HandClock) -> None:
-        super().__init__(accounts, clock)
+    def __init__(self, accounts: MemoryAccounts) -> None:
+        super().__init__(accounts)
         self.meddle: Callable[[], Awaitable[object]] | None = None
         self.times = 0
 
@@ -68,7 +68,7 @@ class Stage:
         self.clock = HandClock()
         self.tables = MemoryTables()
         self.accounts = MemoryAccounts(self.tables, self.clock)
-        self.store = Contested(self.accounts, self.clock)
+        self.store = Contested(self.accounts)
         self.secret = b""
         writer = Writer()
         world = SignInWorld(self.store, Seals("a secret of the tests"), self.clock)

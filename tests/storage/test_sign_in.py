@@ -208,13 +208,16 @@ async def test_a_code_does_not_open_what_the_password_no_more_does(stores: Store
 async def test_recovery_codes_are_renewed_all_at_once(stores: Stores, clock: HandClock) -> None:
     id, store = await with_codes(stores, clock), stores.sign_in
     fresh = [hashlib.sha256(code).digest() for code in CODES]
-    assert await store.renew_recovery(TOKEN, id, RecoverySpent(CODES[0]), fresh)
+    assert await store.renew_recovery(TOKEN, id, RecoverySpent(CODES[0]), fresh, HASH)
     assert await store.totp(id) == Totp(b"sealed", True, Guard(100), 10)
-    assert not await store.renew_recovery(TOKEN, id, RecoverySpent(CODES[1]), [b"x" * 32])
-    assert await store.renew_recovery(TOKEN, id, spent(Guard(100), 101), CODES)
-    assert not await store.renew_recovery(TOKEN, id, spent(Guard(100), 102), [b"x" * 32])
+    assert not await store.renew_recovery(TOKEN, id, RecoverySpent(CODES[1]), [b"x" * 32], HASH)
+    assert await store.renew_recovery(TOKEN, id, spent(Guard(100), 101), CODES, HASH)
+    assert not await store.renew_recovery(TOKEN, id, spent(Guard(100), 102), [b"x" * 32], HASH)
+    refused = store.renew_recovery(TOKEN, id, spent(Guard(101), 102), [b"x" * 32], "$other")
+    assert await code_of(refused) is ErrorCode.INVALID_CREDENTIALS
+    assert await store.totp(id) == Totp(b"sealed", True, Guard(101), 10)
     nobody = await person(stores, clock, "ben")
-    assert not await store.renew_recovery(TOKEN, nobody, spent(Guard(), 101), [b"x" * 32])
+    assert not await store.renew_recovery(TOKEN, nobody, spent(Guard(), 101), [b"x" * 32], HASH)
 
 
 async def test_codes_are_turned_off_with_all_that_belongs_to_them(stores: Stores, clock: HandClock) -> None:
@@ -363,7 +366,7 @@ async def test_only_a_living_actor_writes(stores: Stores, clock: HandClock) -> N
         store.confirm_totp(dead, id, proof, CODES),
         store.note_failure(dead, id, Guard(100), Guard(100, 1)),
         store.disable_totp(dead, id, proof, HASH),
-        store.renew_recovery(dead, id, proof, CODES),
+        store.renew_recovery(dead, id, proof, CODES, HASH),
         store.open_login(dead, id, Opening(login_of(clock), proof)),
         store.register(dead, UserId(new_uuid()), newcomer(clock, "ben", "ben@example.org")),
         store.link(dead, id, link_of(clock)),
@@ -497,7 +500,7 @@ async def test_a_lost_answer_to_commit_is_found_again(postgres: Postgres, clock:
     assert await store.open_login(TOKEN, id, opening) is not None
     network.lose = 1
     fresh = [hashlib.sha256(code).digest() for code in CODES]
-    assert await store.renew_recovery(TOKEN, id, spent(Guard(101), 102), fresh)
+    assert await store.renew_recovery(TOKEN, id, spent(Guard(101), 102), fresh, NO_PASSWORD)
     network.lose = 1
     assert await store.disable_totp(TOKEN, id, spent(Guard(102), 103), NO_PASSWORD)
     network.lose = 1

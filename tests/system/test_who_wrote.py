@@ -139,7 +139,8 @@ async def sign_in_in_every_way(anna: Person, provider: OidcProvider, written: li
         step = step_of(WallTime(round(time.time() * 1000)))
         now, later = (code_at(base64.b32decode(secret), step + number) for number in (0, 1))
         recovery = (await call("POST", "/auth/totp/confirm", {"code": now}, ["confirm_totp"]))["recovery_codes"]
-        renewed = await call("POST", "/auth/totp/recovery-codes", {"code": recovery[0]}, ["renew_recovery"])
+        shown = {"password": password, "code": recovery[0]}
+        renewed = await call("POST", "/auth/totp/recovery-codes", shown, ["renew_recovery"])
         wrong = {"email": anna.answer["email"], "password": password, "totp": now}
         written.clear()
         assert (await http.post("/auth/login", json=wrong)).status_code == 401

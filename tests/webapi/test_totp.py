@@ -56,6 +56,10 @@ async def with_codes(person: Person) -> tuple[App, list[str]]:
     return app, answer.json()["recovery_codes"]
 
 
+async def renew(person: Person, totp: str, password: str = PASSWORD) -> httpx.Response:
+    return await person.client.post("/auth/totp/recovery-codes", json={"code": totp, "password": password})
+
+
 async def login(person: Person, totp: str | None = None, password: str = PASSWORD) -> httpx.Response:
     body = {"email": person.email, "password": password} | ({} if totp is None else {"totp": totp})
     async with person.node.client(address=person.address) as client:
@@ -296,13 +300,9 @@ async def test_guesses_are_counted_wherever_they_are_made(any_node: Node) -> Non
     for _ in range(2):
         answer = await anna.client.post("/auth/totp/disable", json={"password": PASSWORD, "code": WRONG})
         assert code(answer) == "401 INVALID_CREDENTIALS"
-    answer = await anna.client.post("/auth/totp/recovery-codes", json={"code": WRONG})
-    assert code(answer) == "401 INVALID_CREDENTIALS"
-    for path, body in (
-        ("/auth/totp/disable", {"password": PASSWORD, "code": app.code()}),
-        ("/auth/totp/recovery-codes", {"code": app.code()}),
-    ):
-        answer = await anna.client.post(path, json=body)
+    assert code(await renew(anna, WRONG)) == "401 INVALID_CREDENTIALS"
+    for path in ("/auth/totp/disable", "/auth/totp/recovery-codes"):
+        answer = await anna.client.post(path, json={"password": PASSWORD, "code": app.code()})
         assert (code(answer), field(answer)) == ("429 RATE_LIMIT_EXCEEDED", "code")
     assert code(await login(anna, app.code())) == "429 RATE_LIMIT_EXCEEDED"
 
@@ -332,21 +332,48 @@ async def test_each_recovery_code_is_good_once_however_it_is_typed(any_node: Nod
 async def test_recovery_codes_are_renewed(any_node: Node) -> None:
     anna = await any_node.person("anna")
     app, old = await with_codes(anna)
-    assert code(await anna.client.post("/auth/totp/recovery-codes", json={"code": WRONG})) == "401 INVALID_CREDENTIALS"
-    answer = await anna.client.post("/auth/totp/recovery-codes", json={"code": app.code()})
+    assert code(await renew(anna, WRONG)) == "401 INVALID_CREDENTIALS"
+    answer = await renew(anna, app.code())
     new = answer.json()["recovery_codes"]
     assert (answer.status_code, len(new)) == (200, 10)
     assert not set(new) & set(old)
     assert code(await login(anna, old[5])) == "401 INVALID_CREDENTIALS"
-    again = await anna.client.post("/auth/totp/recovery-codes", json={"code": new[0]})
+    again = await renew(anna, new[0])
     assert again.status_code == 200
     assert code(await login(anna, new[1])) == "401 INVALID_CREDENTIALS"
     assert (await login(anna, again.json()["recovery_codes"][9])).status_code == 200
 
 
 async def test_who_has_no_codes_renews_none(node: Node, anna: Person) -> None:
-    answer = await anna.client.post("/auth/totp/recovery-codes", json={"code": WRONG})
-    assert code(answer) == "404 CONTENT_NOT_FOUND"
+    assert code(await renew(anna, WRONG)) == "404 CONTENT_NOT_FOUND"
+
+
+async def test_a_stolen_token_renews_nothing_and_pauses_nobodys_codes(any_node: Node) -> None:
+    """Five wrong codes of a thief who had a token and nothing else made the owner wait, for an hour in the end."""
+    anna = await any_node.person("anna")
+    app, recovery = await with_codes(anna)
+    for number in range(6):
+        assert code(await renew(anna, WRONG, "wrong horse battery")) == "401 INVALID_CREDENTIALS"
+        # While codes are on there is nothing to confirm, so nothing is guessed at there.
+        confirm = await anna.client.post("/auth/totp/confirm", json={"code": WRONG})
+        assert code(confirm) == "404 CONTENT_NOT_FOUND"
+        body = {"code": recovery[number]}
+        answer = await anna.client.post("/auth/totp/recovery-codes", json=body)
+        assert (code(answer), field(answer)) == ("400 INVALID_PAYLOAD", "password")
+    right = await renew(anna, app.code(), "wrong horse battery")
+    assert (code(right), field(right)) == ("401 INVALID_CREDENTIALS", None)
+    assert await status(anna) == {"enabled": True, "recovery_codes_left": 10}
+    assert (await login(anna, app.code())).status_code == 200
+
+
+async def test_a_stolen_token_keeps_nobody_from_turning_codes_on(any_node: Node) -> None:
+    anna = await any_node.person("anna")
+    await enable(anna)
+    for _ in range(5):
+        await anna.client.post("/auth/totp/confirm", json={"code": WRONG})
+    # Another secret begins another count, and wants the password.
+    app = App(any_node, (await enable(anna)).json()["secret"])
+    assert (await anna.client.post("/auth/totp/confirm", json={"code": app.code()})).status_code == 200
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------
