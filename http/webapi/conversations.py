@@ -64,7 +64,7 @@ class OpenedView(ConversationView, frozen=True):
 async def create_conversation(call: Call) -> Answer:
     """The conversation with somebody: 201 when it was made, 200 when it was there."""
     body = await call.body(NewConversation)
-    done = await once(call, Created, lambda keyed: _create(call, body, keyed))
+    done = await once(call, Created, lambda keyed: _create(call, body, keyed), made=lambda found: found.created)
     view = await _open(call, done.value.conversation_id, OpenConversation(call.me))
     return done.answer(view, 201 if done.value.created else 200)
 

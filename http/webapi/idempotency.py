@@ -28,13 +28,18 @@ class Once(NamedTuple, Generic[T]):
 
 
 async def once(
-    call: Call, gives: type[T], do: Callable[[Keyed | None], Awaitable[T]], unread: tuple[str, ...] = ()
+    call: Call,
+    gives: type[T],
+    do: Callable[[Keyed | None], Awaitable[T]],
+    *,
+    unread: tuple[str, ...] = (),
+    made: Callable[[T], bool] = lambda _: True,
 ) -> Once[T]:
     """Do it, unless it was done under this key within a day; the body has been read by then.
 
     `do` puts what it is given into its command, whose actor has it written in the transaction of the effect, with the
-    typed outcome `gives`. `unread` names fields of the body that no fingerprint is made of. Raises IDEMPOTENCY_CONFLICT
-    when the key was used for another request.
+    typed outcome `gives`. `unread` names fields of the body that no fingerprint is made of; `made` tells an outcome that
+    wrote nothing, key included. Raises IDEMPOTENCY_CONFLICT when the key was used for another request.
     """
     key = call.request.headers.get(HEADER)
     if key is None:
@@ -44,16 +49,27 @@ async def once(
     asked = _asked(call, await call.data(), unread)
     owner = REGISTRATION if call.claims is None else call.me
     keyed = Keyed(owner, key, services.fingerprints.of(asked), call.now)
-    for _ in range(_TRIES):
+
+    async def done_before() -> Once[T] | None:
         kept = await services.keys.find(owner, key, call.now)
-        if kept is not None:
-            if not services.fingerprints.knows(kept.fingerprint, asked):
-                raise used_otherwise()
-            return Once(msgspec.json.decode(kept.outcome, type=gives), replayed=True)
+        if kept is None:
+            return None
+        if not services.fingerprints.knows(kept.fingerprint, asked):
+            raise used_otherwise()
+        return Once(msgspec.json.decode(kept.outcome, type=gives), replayed=True)
+
+    for _ in range(_TRIES):
+        before = await done_before()
+        if before is not None:
+            return before
         try:
-            return Once(await do(keyed), replayed=False)
+            value = await do(keyed)
         except KeyUsedError:  # somebody was faster with it: his answer is there now
             continue
+        if made(value):
+            return Once(value, replayed=False)
+        # What it found there may have been made a moment ago, under this very key.
+        return await done_before() or Once(value, replayed=False)
     raise KeyUsedError
 
 
