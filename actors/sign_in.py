@@ -32,6 +32,7 @@ from actors.shapes.sign_in import (
     Opening,
     OpenLoginWithIdentity,
     Proof,
+    ProveCode,
     RecoverySpent,
     RegisterWithIdentity,
     RenewRecoveryCodes,
@@ -80,6 +81,9 @@ class SignInDesk:
             case OpenLoginWithIdentity():
                 opening = Opening(command.login, identity=command.identity, flow=command.flow)
                 return AccountAnswer(state, await self._open_proved(opening, command.totp))
+            case ProveCode():
+                await self._prove(command)
+                return AccountAnswer(state, None)
             case BeginTotp():
                 return AccountAnswer(state, await self._begin(command))
             case ConfirmTotp():
@@ -109,11 +113,21 @@ class SignInDesk:
         async def write(proof: Proof | None) -> Account | None:
             return await self._world.store.open_login(self._writer, self._id, structs.replace(opening, proof=proof))
 
+        return await self._asked(code, write)
+
+    async def _prove(self, command: ProveCode) -> None:
+        async def write(proof: Proof | None) -> bool | None:
+            return proof is None or await self._world.store.spend_code(self._writer, self._id, proof) or None
+
+        await self._asked(command.totp, write)
+
+    async def _asked(self, code: str | None, write: Callable[[Proof | None], Awaitable[T | None]]) -> T:
+        """What `write` does, with a proof if the account asks for a code."""
         known = await self._world.store.totp(self._id)
         if known is None or not known.active:
-            account = await write(None)
-            assert account is not None, "nothing to prove"
-            return account
+            done = await write(None)
+            assert done is not None, "nothing to prove"
+            return done
         if code is None:
             raise KithError(ErrorCode.TOTP_REQUIRED)
         return await self._proved(code, "totp", write)

@@ -40,6 +40,10 @@ class SignInStore(Protocol):
 
     async def note_failure(self, token: WriteToken, id: UserId, before: Guard, after: Guard) -> bool: ...
 
+    async def spend_code(self, token: WriteToken, id: UserId, proof: Proof) -> bool:
+        """Nothing but that. Repeated after a lost answer it says False: a code shown twice is never taken twice."""
+        ...
+
     async def disable_totp(self, token: WriteToken, id: UserId, proof: Proof, checked: str) -> bool: ...
 
     async def renew_recovery(

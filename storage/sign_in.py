@@ -155,6 +155,12 @@ class PostgresSignIn:
 
         return await write(self._postgres, token, work)
 
+    async def spend_code(self, token: WriteToken, id: UserId, proof: Proof) -> bool:
+        async def work(statements: Statements) -> bool:
+            return await self._proved(statements, id, proof)
+
+        return await write(self._postgres, token, work)
+
     async def disable_totp(self, token: WriteToken, id: UserId, proof: Proof, checked: str) -> bool:
         async def work(statements: Statements) -> bool:
             await check_still(statements, id, checked)

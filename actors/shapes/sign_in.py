@@ -58,6 +58,13 @@ class DisableTotp(Struct, frozen=True):
     checked: str
 
 
+class ProveCode(Struct, frozen=True):
+    """Use up this code, as a login would, and open nothing. Answered with nothing, at once if no code is asked for;
+    `totp` and what is refused are as in OpenLogin."""
+
+    totp: str | None = None
+
+
 class RenewRecoveryCodes(Struct, frozen=True):
     """Answered with the new ones; those before are worth nothing any more."""
 
@@ -134,6 +141,7 @@ SignInCommand = (
     BeginTotp
     | ConfirmTotp
     | DisableTotp
+    | ProveCode
     | RenewRecoveryCodes
     | RegisterWithIdentity
     | OpenLoginWithIdentity

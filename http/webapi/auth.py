@@ -132,7 +132,7 @@ async def _sign_in_again(call: Call, user: UserId, password: str) -> SignedIn:
 
 async def _open_login(call: Call, found: Credentials, totp: str | None) -> SignedIn:
     """For whoever has shown that he is the owner of the account."""
-    await check_standing(call, found)
+    await check_standing(call, found, totp)
     login, refresh_token = new_login(call)
     user = found.account.user_id
     command = OpenLogin(login, checked=found.password_hash, totp=totp)
@@ -218,10 +218,11 @@ async def check_owner(call: Call, password: str | None, field: str) -> Credentia
     return known
 
 
-async def check_standing(call: Call, credentials: Credentials) -> None:
-    """Whether somebody who has shown who he is may come in. Asked only then: a suspension is nobody else's business."""
+async def check_standing(call: Call, credentials: Credentials, totp: str | None) -> None:
+    """Whether somebody who has shown who he is may come in. A suspension is nobody else's business: who is suspended
+    hears of it when his code, if he has codes, was right, too."""
     if credentials.status == "suspended":
-        await admit_suspended(call, credentials.account.user_id)
+        await admit_suspended(call, credentials.account.user_id, totp)
     elif credentials.status != "active":
         raise KithError(ErrorCode.INVALID_CREDENTIALS)
 

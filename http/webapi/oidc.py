@@ -187,10 +187,10 @@ async def _enter(call: Call, owner: UserId, seen: Seen, totp: str | None) -> Ans
     known = await call.services.accounts.credentials_of(owner)
     if known is None or known.status == "deleted":
         raise KithError(ErrorCode.INVALID_CREDENTIALS, "This account is no more", details={"field": "flow"})
-    await check_standing(call, known)
     login, refresh_token = new_login(call)
     command = OpenLoginWithIdentity(login, seen.identity, seen.spent, totp)
     try:
+        await check_standing(call, known, totp)
         account = await _ask(call, owner, command)
     except KithError as refused:
         if refused.code is ErrorCode.TOTP_REQUIRED or refused.details.get("field") == "totp":

@@ -64,6 +64,11 @@ class MemorySignIn:
         row = self._totp.get(id)
         return row is not None and _prove(row, CodeSpent(before, after))
 
+    async def spend_code(self, token: WriteToken, id: UserId, proof: Proof) -> bool:
+        await self._check(token, id)
+        row = self._totp.get(id)
+        return row is not None and row.active and _prove(row, proof)
+
     async def disable_totp(self, token: WriteToken, id: UserId, proof: Proof, checked: str) -> bool:
         await self._check(token, id, checked)
         row = self._totp.get(id)

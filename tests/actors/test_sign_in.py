@@ -10,7 +10,7 @@ from actors.rules.totp import code_at, step_of
 from actors.sealing import Seals
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
-from actors.shapes.sign_in import BeginTotp, ConfirmTotp, Guard, Opening
+from actors.shapes.sign_in import BeginTotp, ConfirmTotp, Guard, Opening, Proof, ProveCode
 from actors.shapes.times import WallTime
 from actors.shapes.users import Account, NewLogin, OpenLogin, Register, UpdateProfile, UserState
 from actors.sign_in import SignInDesk, SignInWorld
@@ -53,6 +53,10 @@ class Contested(MemorySignIn):
     async def note_failure(self, token: WriteToken, id: UserId, before: Guard, after: Guard) -> bool:
         await self._meddled()
         return await super().note_failure(token, id, before, after)
+
+    async def spend_code(self, token: WriteToken, id: UserId, proof: Proof) -> bool:
+        await self._meddled()
+        return await super().spend_code(token, id, proof)
 
     async def meddle_with(self, guard: Guard) -> None:
         self._totp[ID].guard = guard
@@ -115,6 +119,20 @@ async def test_a_code_that_another_node_took_meanwhile_is_wrong(stage: Stage) ->
     assert await stage.refusal(stage.code()) is ErrorCode.INVALID_CREDENTIALS
     assert len(stage.accounts._logins) == logins
     assert await stage.store.guard() == Guard(stage.step, 1)
+
+
+async def test_a_code_that_only_proves_is_used_up_as_a_logins_is(stage: Stage) -> None:
+    logins, code = len(stage.accounts._logins), stage.code()
+    stage.store.meddle, stage.store.times = lambda: stage.store.meddle_with(Guard(stage.step - 1, 1)), 1
+    assert (await stage.desk.handle(STATE, ProveCode(code))).answer is None
+    assert await stage.store.guard() == Guard(stage.step)
+    assert await stage.refusal(code) is ErrorCode.INVALID_CREDENTIALS
+    assert len(stage.accounts._logins) == logins
+    stage.clock.seconds += 30
+    stage.store.meddle, stage.store.times = lambda: stage.store.meddle_with(Guard(stage.step)), 1
+    with pytest.raises(KithError) as refused:
+        await stage.desk.handle(STATE, ProveCode(stage.code()))
+    assert refused.value.code is ErrorCode.INVALID_CREDENTIALS
 
 
 async def test_a_wrong_code_at_another_node_makes_a_right_one_no_less_right(stage: Stage) -> None:

@@ -205,6 +205,20 @@ async def test_a_code_does_not_open_what_the_password_no_more_does(stores: Store
     assert known.guard == Guard(100)  # not spent
 
 
+async def test_a_code_is_spent_once_and_for_nothing(stores: Stores, clock: HandClock) -> None:
+    id, store = await with_codes(stores, clock), stores.sign_in
+    before = await stores.accounts.logins(id)
+    assert await store.spend_code(TOKEN, id, spent(Guard(100), 101))
+    assert not await store.spend_code(TOKEN, id, spent(Guard(100), 101))
+    assert await store.spend_code(TOKEN, id, RecoverySpent(CODES[0]))
+    assert not await store.spend_code(TOKEN, id, RecoverySpent(CODES[0]))
+    assert await store.totp(id) == Totp(b"sealed", True, Guard(101), len(CODES) - 1)
+    assert await stores.accounts.logins(id) == before
+    nobody = await person(stores, clock, "ben")
+    await store.begin_totp(TOKEN, nobody, b"sealed", HASH)
+    assert not await store.spend_code(TOKEN, nobody, spent(Guard(), 101)), "nobody is asked for it yet"
+
+
 async def test_recovery_codes_are_renewed_all_at_once(stores: Stores, clock: HandClock) -> None:
     id, store = await with_codes(stores, clock), stores.sign_in
     fresh = [hashlib.sha256(code).digest() for code in CODES]
@@ -367,6 +381,7 @@ async def test_only_a_living_actor_writes(stores: Stores, clock: HandClock) -> N
         store.note_failure(dead, id, Guard(100), Guard(100, 1)),
         store.disable_totp(dead, id, proof, HASH),
         store.renew_recovery(dead, id, proof, CODES, HASH),
+        store.spend_code(dead, id, proof),
         store.open_login(dead, id, Opening(login_of(clock), proof)),
         store.register(dead, UserId(new_uuid()), newcomer(clock, "ben", "ben@example.org")),
         store.link(dead, id, link_of(clock)),

@@ -28,6 +28,7 @@ from tests.oidc_provider import (
 )
 from tests.webapi.conftest import postgres_node
 from tests.webapi.node import PASSWORD, Node, Person, memory_stores, open_node
+from tests.webapi.office import open_office
 from tests.webapi.test_totp import App, with_codes
 
 
@@ -576,6 +577,25 @@ async def test_an_account_with_codes_is_asked_for_one_here_too(any_node: Node, p
     later = paused.json()["error"]["details"]["flow"]
     any_node.clock.seconds += 60
     assert (await post(any_node, "/auth/oidc/finish", flow=later, totp=app.code())).status_code == 200
+
+
+async def test_who_is_suspended_hears_why_for_a_right_code_only_here_too(
+    any_node: Node, url: str | None, provider: OidcProvider
+) -> None:
+    office = await open_office(any_node, url)
+    anna = await any_node.person("anna", "own@example.org")
+    assert (await link(anna, provider)).status_code == 201
+    app, _ = await with_codes(anna)
+    await office.suspend(anna)
+    asked = await sign_in(any_node, provider)
+    assert (code(asked), asked.json()["error"]["details"].keys()) == ("401 TOTP_REQUIRED", {"flow"})
+    seen = asked.json()["error"]["details"]["flow"]
+    wrong = await post(any_node, "/auth/oidc/finish", flow=seen, totp="000000")
+    assert (code(wrong), wrong.json()["error"]["details"].keys()) == ("401 INVALID_CREDENTIALS", {"field", "flow"})
+    told = await post(any_node, "/auth/oidc/finish", flow=seen, totp=app.code())
+    assert (code(told), told.json()["error"]["details"]["reason"]) == ("403 FORBIDDEN", "threats")
+    again = await post(any_node, "/auth/oidc/finish", flow=seen, totp=app.code())
+    assert (code(again), field(again)) == ("401 INVALID_CREDENTIALS", "totp")
 
 
 async def test_what_the_provider_said_is_good_for_ten_minutes(node: Node, provider: OidcProvider) -> None:

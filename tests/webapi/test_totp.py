@@ -10,10 +10,12 @@ import trio
 
 from actors.rules.totp import code_at, step_of
 from actors.sealing import Seals
+from actors.shapes.times import WallTime, iso
 from storage.memory.sign_in import MemorySignIn
 from tests.clocks import HandClock
 from tests.webapi.conftest import postgres_node
 from tests.webapi.node import PASSWORD, SECRET, Node, Person, open_node
+from tests.webapi.office import open_office
 
 WRONG = "000000"
 
@@ -245,11 +247,66 @@ async def test_nonsense_is_wrong_and_no_fault(node: Node, anna: Person, nonsense
     assert (code(answer), field(answer)) == ("401 INVALID_CREDENTIALS", "totp")
 
 
-async def test_a_suspended_account_is_asked_for_no_code(node: Node, anna: Person) -> None:
-    await with_codes(anna)
-    assert node.tables is not None
-    node.tables.users[anna.id].status = "suspended"
-    assert code(await login(anna)) == "403 FORBIDDEN"
+async def test_who_is_suspended_hears_why_for_a_right_code_only(any_node: Node, url: str | None) -> None:
+    """Who knew the password read the reason, and could appeal in the owner's name, without the second factor."""
+    office = await open_office(any_node, url)
+    anna = await any_node.person("anna")
+    app, recovery = await with_codes(anna)
+    await office.suspend(anna)
+    asked = await login(anna)
+    assert (code(asked), asked.json()["error"]["details"]) == ("401 TOTP_REQUIRED", {})
+    guessed = await login(anna, WRONG)
+    assert (code(guessed), guessed.json()["error"]["details"]) == ("401 INVALID_CREDENTIALS", {"field": "totp"})
+    for shown in (app.code(), recovery[0]):
+        told = await login(anna, shown)
+        details = told.json()["error"]["details"]
+        assert (code(told), details["reason"], "appeal_token" in details) == ("403 FORBIDDEN", "threats", True)
+        again = await login(anna, shown)
+        assert (code(again), field(again)) == ("401 INVALID_CREDENTIALS", "totp")
+    assert await any_node.stores.accounts.logins(anna.id) == []
+    # A code that told this opens nothing when he is back: it is used.
+    await office.do("POST", f"/admin/users/{anna.id}/restore")
+    assert code(await login(anna, app.code())) == "401 INVALID_CREDENTIALS"
+    assert (await login(anna, app.next_code())).status_code == 200
+
+
+async def test_guesses_at_the_code_of_who_is_suspended_are_counted(any_node: Node, url: str | None) -> None:
+    office = await open_office(any_node, url)
+    anna = await any_node.person("anna")
+    app, _ = await with_codes(anna)
+    await office.suspend(anna)
+    for _ in range(5):
+        assert code(await login(anna, WRONG)) == "401 INVALID_CREDENTIALS"
+    assert code(await login(anna, app.code())) == "429 RATE_LIMIT_EXCEEDED"
+    any_node.clock.seconds += 60
+    assert code(await login(anna, app.code())) == "403 FORBIDDEN"
+
+
+async def test_of_one_code_shown_at_once_by_two_one_hears_of_the_suspension(any_node: Node, url: str | None) -> None:
+    office = await open_office(any_node, url)
+    anna = await any_node.person("anna")
+    app, _ = await with_codes(anna)
+    await office.suspend(anna)
+    answers: list[httpx.Response] = []
+
+    async def attempt() -> None:
+        answers.append(await login(anna, app.code()))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(attempt)
+    assert sorted(answer.status_code for answer in answers) == [401, 401, 401, 403]
+
+
+async def test_a_suspension_that_is_over_costs_one_code(any_node: Node, url: str | None) -> None:
+    """The code that ends a suspension must not be used up by that: it opens the login."""
+    office = await open_office(any_node, url)
+    anna = await any_node.person("anna")
+    app, _ = await with_codes(anna)
+    await office.suspend(anna, until=iso(WallTime(any_node.clock.now() + 60_000)))
+    any_node.clock.seconds += 60
+    assert code(await login(anna)) == "401 TOTP_REQUIRED"
+    assert (await login(anna, app.code())).status_code == 200
 
 
 async def test_a_new_password_needs_no_code_and_leaves_codes_on(any_node: Node) -> None:
