@@ -38,8 +38,8 @@ async def once(
     """Do it, unless it was done under this key within a day; the body has been read by then.
 
     `do` puts what it is given into its command, whose actor has it written in the transaction of the effect, with the
-    typed outcome `gives`. `unread` names fields of the body that no fingerprint is made of; `made` tells whether anything
-    was written, and the key with it. Raises IDEMPOTENCY_CONFLICT when the key was used for another request.
+    typed outcome `gives`. `unread` names fields of the body that no fingerprint is made of; `made` tells whether
+    anything was written, and the key with it. Raises IDEMPOTENCY_CONFLICT when the key was used for another request.
     """
     key = call.request.headers.get(HEADER)
     if key is None:
