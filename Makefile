@@ -55,7 +55,7 @@ bench: install-test  ## the benchmarks of docs/performance.md
 dev: install  ## the server with everything it logs, started anew when a source file changes
 	@exec .venv/bin/kith dev $(ARGS)
 
-seed: install  ## a small world to look at: people, talks, groups, stories
+seed: install  ## a small world to look at; its people have a password that everybody can read: nothing for production
 	@exec .venv/bin/kith seed $(ARGS)
 
 worker: install  ## say who minds what has a time to keep: there is no worker beside the server
@@ -69,13 +69,16 @@ doctor: install  ## what is set, what runs, and what would break
 
 docker-up: docker-env  ## build and start everything in containers: server, PostgreSQL, Valkey, S3, Prometheus, Grafana
 	@$(COMPOSE) up --build --detach --wait $(ARGS)
-	@echo "Kith is ready: http://localhost:$$(sed -n 's/^KITH_PORT=//p' .env.docker | grep . || echo 8000)"
-	@echo "Grafana: http://localhost:3000 (admin, GRAFANA_PASSWORD in .env.docker); Prometheus: http://localhost:9090"
+	@at() { $(COMPOSE) port "$$@" | sed 's/^0\.0\.0\.0:/localhost:/; s/^127\.0\.0\.1:/localhost:/'; }; \
+	echo "Kith is ready: http://$$(at server 8000)"; \
+	echo "Grafana: http://$$(at grafana 3000) (admin, GRAFANA_PASSWORD in .env.docker); Prometheus: http://$$(at prometheus 9090)"; \
+	case "$$($(COMPOSE) port server 8000)" in 127.*) \
+		echo "Only this machine reaches it; KITH_BIND=0.0.0.0 in .env.docker opens it (docs/operations.md)." ;; esac
 
 docker-down: docker-env  ## stop the containers; data stay (with ARGS=--volumes they go, too)
 	@$(COMPOSE) --profile bus down $(ARGS)
 
-docker-seed: docker-env  ## the small world, in the containers' database
+docker-seed: docker-env  ## the small world in the containers' database, with the same password that everybody can read
 	@$(COMPOSE) run --rm --env KITH_ENV=development server seed
 
 docker-logs: docker-env  ## follow the server's log

@@ -2,6 +2,8 @@
 # Makes .env.docker, once: secrets of this installation, and what one may want to change. Needs a shell and od, no more.
 set -eu
 file="$(dirname "$0")/../.env.docker"
+# Prometheus and Grafana read their files here under uids of their own: a checkout made under umask 077 kept them out.
+chmod -R go+rX "$(dirname "$0")" || echo "Prometheus and Grafana may not be able to read docker/." >&2
 [ ! -e "$file" ] || exit 0
 
 secret() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
@@ -18,9 +20,9 @@ GRAFANA_PASSWORD=$(secret 12)
 
 # Where people reach it; https:// once TLS ends in front of it (docs/operations.md).
 #PUBLIC_URL=https://kith.example.org
-# The port of this machine, and for whom: 127.0.0.1 if a proxy on this machine stands in front.
+# The port of this machine, and for whom: 0.0.0.0 opens it to every network, with /metrics and without TLS.
 #KITH_PORT=8000
-#KITH_BIND=0.0.0.0
+#KITH_BIND=127.0.0.1
 # Processes of the server; one a core.
 #KITH_WORKERS=3
 # Every other setting of .env.example (a sign-in provider, rates, bounds) goes into .env.docker.server beside this file.
