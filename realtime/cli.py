@@ -9,17 +9,21 @@ import msgspec
 
 from realtime.logs import log_to
 from realtime.refusal import RefusalError
-from realtime.settings import Settings, SettingsError, process_settings
+from realtime.settings import Reading, SettingsError, process_reading
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
-        settings = process_settings({"KITH_WORKERS": given.workers} if given.workers else {})
+        # A doctor goes on with what can be used, and names what cannot beside all the rest.
+        reading = process_reading({"KITH_WORKERS": given.workers} if given.workers else {})
+        if reading.problems and given.command != "doctor":
+            raise SettingsError(reading.problems)
         if given.unsafe:
-            settings = msgspec.structs.replace(settings, unsafe_durability=True)
-        log_to(sys.stderr, settings.log_level)
-        return run(given, settings)
+            unsafe = msgspec.structs.replace(reading.settings, unsafe_durability=True)
+            reading = reading._replace(settings=unsafe)
+        log_to(sys.stderr, reading.settings.log_level)
+        return run(given, reading)
     except SettingsError as error:
         for problem in error.problems:
             say(problem)
@@ -61,14 +65,14 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def run(given: argparse.Namespace, settings: Settings) -> int:
+def run(given: argparse.Namespace, reading: Reading) -> int:
     """Imported when asked for: `kith doctor` must be able to speak where a node could not even be imported."""
     from realtime.commands.database import sentence
     from storage.database_errors import DatabaseError
     from storage.embedded.errors import EmbeddedError
 
     try:
-        return dispatch(given, settings)
+        return dispatch(given, reading)
     except (DatabaseError, EmbeddedError) as error:
         raise RefusalError(sentence(error)) from None
     except BaseExceptionGroup as group:
@@ -87,8 +91,9 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-def dispatch(given: argparse.Namespace, settings: Settings) -> int:
+def dispatch(given: argparse.Namespace, reading: Reading) -> int:
     command: str = given.command
+    settings = reading.settings
     if command == "serve":
         from realtime.commands.serve import serve
 
@@ -101,7 +106,7 @@ def dispatch(given: argparse.Namespace, settings: Settings) -> int:
     if command == "doctor":
         from realtime.commands.doctor import doctor
 
-        return doctor(settings, as_json=given.json)
+        return doctor(reading, as_json=given.json)
     if command == "dev":
         from realtime.commands.dev import develop
 

@@ -1,13 +1,16 @@
 """The settings of a node: the environment, read once into one frozen struct, with every mistake named at once."""
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
+from realtime.env_file import scan_env_file
 from realtime.setting_kinds import BadValueError, Value
 from realtime.setting_options import OPTIONS, Option
 
@@ -129,11 +132,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return pairs
 
 
+class Reading(NamedTuple):
+    """What could be made of the environment; `unusable` are the fields that have their default instead of what was
+    given."""
+
+    settings: Settings
+    problems: list[str]
+    unusable: frozenset[str]
+
+
 def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> Settings:
     """Check everything, then either give one struct or raise with all that is wrong. The environment wins."""
-    given = {**(read_env_file(env_file) if env_file else {}), **environ}
-    problems: list[str] = []
+    reading = read_settings(environ, env_file)
+    if reading.problems:
+        raise SettingsError(reading.problems)
+    return reading.settings
+
+
+def read_settings(environ: Mapping[str, str], env_file: Path | None = None) -> Reading:
+    """The same for a doctor, who goes on with what can be used."""
+    lines, problems = scan_env_file(env_file) if env_file else ({}, [])
+    given = {**lines, **environ}
     values: dict[str, Value] = {}
+    wrong: set[str] = set()
     for option in OPTIONS:
         name, text = named(option, given)
         if name == option.name and given.get(option.alias, "").strip() not in ("", text):
@@ -144,13 +165,17 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None) -> S
         except BadValueError:
             shown = "(hidden)" if option.secret else repr(text)
             problems.append(f"{name} is {shown} and must be {option.kind.allowed}.")
-    values["kith_node"] = values.get("kith_node") or host_name()
-    if not problems:
-        settings = msgspec.convert(values, Settings)
-        problems = contradictions(settings)
-        if not problems:
-            return settings
-    raise SettingsError(problems)
+            values[option.field] = option.kind.parse(option.default)
+            wrong.add(option.field)
+    values["kith_node"] = values["kith_node"] or host_name()
+    settings = msgspec.convert(values, Settings)
+    # What contradicts a default that stands in for a mistake is no mistake of its own.
+    problems += [sentence for sentence in contradictions(settings) if not names_in(sentence) & wrong]
+    return Reading(settings, problems, frozenset(wrong))
+
+
+def names_in(sentence: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z][A-Z0-9_]+", sentence)}
 
 
 def named(option: Option, given: Mapping[str, str]) -> tuple[str, str]:
@@ -202,27 +227,8 @@ def weakness(secret: str) -> str:
 
 
 def read_env_file(file: Path) -> dict[str, str]:
-    """NAME=value lines; # begins a comment line; one pair of quotes around a value is taken off."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{file} cannot be read: {error}."]) from None
-    found: dict[str, str] = {}
-    problems = []
-    for number, raw in enumerate(lines, 1):
-        line = raw.strip().removeprefix("export ")
-        if not line or line.startswith("#"):
-            continue
-        name, equals, value = line.partition("=")
-        if not equals or not name.strip().isidentifier():
-            problems.append(f"{file.name} line {number} must be NAME=value.")
-            continue
-        value = value.strip()
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1]
-        found[name.strip()] = value
+    """What it sets; raises if a line of it is wrong."""
+    found, problems = scan_env_file(file)
     if problems:
         raise SettingsError(problems)
     return found
@@ -231,6 +237,10 @@ def read_env_file(file: Path) -> dict[str, str]:
 def process_settings(flags: Mapping[str, str] | None = None) -> Settings:
     """What this process was given: the flags of its command line, its environment and the checkout's .env."""
     return load_settings({**os.environ, **(flags or {})}, CHECKOUT / ".env")
+
+
+def process_reading(flags: Mapping[str, str] | None = None) -> Reading:
+    return read_settings({**os.environ, **(flags or {})}, CHECKOUT / ".env")
 
 
 def given_settings() -> dict[str, str]:

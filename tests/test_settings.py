@@ -1,10 +1,12 @@
 """The settings: every wrong value is named, .env.example tells the truth, and nothing shows a secret."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from actors.limiter import DEFAULT_LIMITS
+from realtime.commands import serve
 from realtime.limits import limiter_options
 from realtime.secret import settle_secret
 from realtime.setting_options import OPTIONS
@@ -16,6 +18,7 @@ from realtime.settings import (
     host_name,
     load_settings,
     read_env_file,
+    read_settings,
 )
 
 SECRET = "5f0c8a2e91b7d3466ac2f81e0d97b4c35f0c8a2e"
@@ -231,6 +234,32 @@ def test_a_broken_env_file_is_named_with_its_lines(tmp_path: Path) -> None:
     file.write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="cannot be read"):
         load_settings({}, file)
+
+
+def test_lines_and_values_are_named_together(tmp_path: Path) -> None:
+    """A line that was none hid every wrong value until it was mended."""
+    file = tmp_path / ".env"
+    file.write_text("PORT\nLOG_LEVEL=loud\nJOURNAL_MAX_ROWS=many\nS3_ENDPOINT=store:9000\n")
+    reading = read_settings({"JOURNAL_BATCH_ROWS": "100000"}, file)
+    names = [problem.split()[0] for problem in reading.problems]
+    assert names == [".env", "LOG_LEVEL", "JOURNAL_MAX_ROWS", "S3_ENDPOINT"]
+    assert reading.unusable == {"log_level", "journal_max_rows"}
+    assert reading.settings.log_level == "info"
+
+
+def test_a_start_says_which_names_of_the_file_nobody_obeys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PROT=9000 served on 8000, and only the doctor, whom nobody had called, said why."""
+    (tmp_path / ".env").write_text("PROT=9000\nPOSTGRES_PASSWORD=x\nPORT=9000\n")
+    monkeypatch.setenv("PROTT", "not of the file")
+    monkeypatch.setattr(serve, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(serve, "stop_raises", contextlib.nullcontext)
+    monkeypatch.setattr(serve, "ignore_signals", lambda: None)
+    monkeypatch.setattr(serve, "assemble", lambda settings, stack: 0)
+    assert serve.serve(load_settings({})) == 0
+    assert caplog.messages == [".env sets PROT, which Kith does not know. Was PORT meant?"]
+    assert caplog.records[0].levelname == "WARNING"
 
 
 def test_env_example_and_the_table_agree() -> None:

@@ -23,10 +23,11 @@ from realtime.commands.stopping import (
     watch,
 )
 from realtime.commands.supervise import supervise
+from realtime.env_file import scan_env_file, unknown_names
 from realtime.listeners import base_url, open_listeners
 from realtime.node_lock import NodeLock
 from realtime.secret import settle_secret
-from realtime.settings import Settings
+from realtime.settings import CHECKOUT, Settings
 from realtime.var_folder import prepare_var
 from storage.embedded.cluster import Cluster
 from storage.embedded.valkey import Valkey
@@ -36,6 +37,8 @@ log = logging.getLogger("kith.serve")
 
 def serve(settings: Settings) -> int:
     """Run until a signal asks to stop; 0 when the stop was in order."""
+    for sentence in unknown_names(scan_env_file(CHECKOUT / ".env")[0]):
+        log.warning(sentence)
     with ExitStack() as stack:
         stack.enter_context(stop_raises())
         try:

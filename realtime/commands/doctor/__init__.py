@@ -15,21 +15,28 @@ from realtime.commands.doctor.neighbours import neighbour_rows
 from realtime.commands.doctor.port import port_rows
 from realtime.commands.doctor.report import Report
 from realtime.commands.doctor.versions import judge_versions, version_rows
-from realtime.settings import CHECKOUT, Settings, read_env_file
+from realtime.env_file import scan_env_file
+from realtime.settings import CHECKOUT, Reading
+
+# Without one of these the doctor would examine, or even make, another database than the one that is meant.
+WHICH_DATABASE = {"database_url", "kith_var"}
 
 
-def doctor(settings: Settings, *, as_json: bool = False) -> int:
-    report = examine(settings)
+def doctor(reading: Reading, *, as_json: bool = False) -> int:
+    report = examine(reading)
     print(report.json() if as_json else report.text())
     return 1 if report.problems else 0
 
 
-def examine(settings: Settings) -> Report:
-    report = Report()
-    env_file = read_env_file(CHECKOUT / ".env")
+def examine(reading: Reading) -> Report:
+    """All of it, also when a setting is wrong: whoever mends one mistake wants to know of the next one, too."""
+    report, settings = Report(), reading.settings
+    env_file, _ = scan_env_file(CHECKOUT / ".env")
+    for sentence in reading.problems:
+        report.problem(sentence)
     report.chapter("Versions", version_rows())
     judge_versions(CHECKOUT / "constraints.txt", report)
-    report.chapter("Settings", settings_rows(settings, os.environ, env_file))
+    report.chapter("Settings", settings_rows(settings, os.environ, env_file, reading.unusable))
     judge_names(env_file, report)
     judge_settings(settings, report)
     each = ", in each worker" if settings.kith_workers > 1 else ""
@@ -39,6 +46,8 @@ def examine(settings: Settings) -> Report:
     with report.catching():
         report.chapter("Node", port_rows(settings, report))
     report.chapter("Neighbours", neighbour_rows(settings, report))
+    if reading.unusable & WHICH_DATABASE:
+        return report
     with report.catching(), command_database(settings) as url:
         facts = trio.run(database_facts, url)
         report.chapter("Database", database_rows(facts))

@@ -1,19 +1,22 @@
 """Which settings are in force, where each comes from, and which of them do not go together."""
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from realtime.commands.doctor.report import Report, Rows
+from realtime.env_file import unknown_names
 from realtime.setting_options import OPTIONS
 from realtime.settings import Settings, named, weakness
 
-# Of the source documents and of tools that read the same file; not ours, and no typing error either.
-OTHERS = ("COMPOSE_", "DOCKER_", "GF_", "GRAFANA_", "POSTGRES_", "VALKEY_", "PROMETHEUS_", "PG")
 LOOPBACK = ("127.0.0.1", "::1")
 
 
-def settings_rows(settings: Settings, environ: Mapping[str, str], env_file: Mapping[str, str]) -> Rows:
+def settings_rows(
+    settings: Settings,
+    environ: Mapping[str, str],
+    env_file: Mapping[str, str],
+    unusable: Collection[str] = (),
+) -> Rows:
     """Secrets masked; `.env` and the environment are named where a value is not the default."""
     given = {**env_file, **environ}
     rows = []
@@ -23,19 +26,16 @@ def settings_rows(settings: Settings, environ: Mapping[str, str], env_file: Mapp
             rows.append((name, value))
             continue
         where = "environment" if environ.get(used) else ".env"
+        if option.field in unusable:
+            rows.append((name, f"{value}  (the default: {where} says something else that cannot be used)"))
+            continue
         rows.append((name, f"{value}  ({where}{f' as {used}' if used != name else ''})"))
     return rows
 
 
 def judge_names(env_file: Mapping[str, str], report: Report) -> None:
-    """A misspelt name in .env is obeyed by nobody, and nobody says so; the shell's environment is full of others'."""
-    known = [option.name for option in OPTIONS] + [option.alias for option in OPTIONS if option.alias]
-    for name in env_file:
-        if name in known or name.startswith(OTHERS):
-            continue
-        close = difflib.get_close_matches(name.upper(), known, 1)
-        meant = f" Was {close[0]} meant?" if close else ""
-        report.note(f".env sets {name}, which Kith does not know.{meant}", "It has no effect.")
+    for sentence in unknown_names(env_file):
+        report.note(sentence, "It has no effect.")
 
 
 def judge_settings(settings: Settings, report: Report) -> None:

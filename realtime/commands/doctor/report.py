@@ -58,8 +58,19 @@ class Report:
         except (RefusalError, DatabaseError, EmbeddedError) as error:
             self.problem(sentence(error))
 
+    @property
+    def verdict(self) -> str:
+        """What most want to know, and at the beginning, where nothing has scrolled away yet."""
+        problems, notes = len(self.problems), len(self.notes)
+        breaks = (
+            f"{problems} {'thing' if problems == 1 else 'things'} would break" if problems else "Nothing would break"
+        )
+        if notes:
+            breaks += f", {notes} {'note' if notes == 1 else 'notes'}"
+        return f"{breaks}; see the end." if problems or notes else f"{breaks}."
+
     def text(self) -> str:
-        parts = []
+        parts = [self.verdict]
         for title, rows in self.chapters.items():
             width = max(len(name) for name, _ in rows)
             parts.append("\n".join([title, *(f"  {name:<{width}}  {value}".rstrip() for name, value in rows)]))
