@@ -12,7 +12,6 @@ from actors.rules.swept import Range
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import Seconds
 
-
 # Without the database nothing is told, and nothing is committed either: what is told out of order then is no matter.
 PATIENCE: Final = Seconds(0.1)
 

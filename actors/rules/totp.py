@@ -19,8 +19,8 @@ SECRET_BYTES: Final = 20  # what RFC 4226 recommends: the size of SHA-1's output
 RECOVERY_BYTES: Final = 10  # 80 bits: nobody guesses one, so neither a slow hash nor a count of failures is needed
 RECOVERY_CODES: Final = 10
 
-# Five wrong codes are a bad day. After that each costs twice the wait of the one before, up to an hour: 33 guesses on the
-# first day and 24 on each after it, of codes of which three in a million are right.
+# Five wrong codes are a bad day. After that each costs twice the wait of the one before, up to an hour: 33 guesses on
+# the first day and 24 on each after it, of codes of which three in a million are right.
 FREE_FAILURES: Final = 5
 FIRST_PAUSE: Final = Seconds(60.0)
 LONGEST_PAUSE: Final = Seconds(3_600.0)
