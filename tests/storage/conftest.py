@@ -1,6 +1,6 @@
 """A world in memory, one in PostgreSQL, and both in turn."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -26,11 +26,9 @@ async def postgres_world(url: str, node: str = "node", lanes: int = 2) -> AsyncI
 
 
 @pytest.fixture(scope="session")
-def shared_database_url(database_server: Server, migrated_template: str) -> Iterator[str]:
+def shared_database_url(database_server: Server, migrated_template: str) -> str:
     """One database for all tests of contracts: making one takes longer than such a test."""
-    database = database_server.create(migrated_template)
-    yield database_server.url(database)
-    database_server.drop(database)
+    return database_server.url(database_server.create(migrated_template))
 
 
 _EMPTY = "; ".join(
