@@ -44,6 +44,8 @@ from webapi.routing import PREFIX, Access, RouteTable
 from webapi.services import Services
 
 log = logging.getLogger("kith.web")
+# Where the gateway takes upgrades; what comes here with one of these paths had none.
+SOCKET_PATHS: Final = frozenset(prefix + path for prefix in ("", PREFIX) for path in ("/ws", "/ws/notifications"))
 
 _RESOURCES: Final = (
     *auth.ROUTES,
@@ -158,6 +160,8 @@ class WebApp(QuartTrio):
             if error.code is ErrorCode.METHOD_NOT_ALLOWED and method == "OPTIONS":
                 return Answer(None, 204, (("Allow", ", ".join(error.details["allowed"])),))
             call.pay_by_address(Limit.UNAUTHENTICATED)
+            if method == "GET" and request.scope["path"] in SOCKET_PATHS:
+                return _not_upgraded(call)
             raise
         if call.route.access is Access.ANONYMOUS and isinstance(request.body, BoundedBody):
             request.body.narrow(self._services.options.stranger_body_limit)
@@ -171,6 +175,12 @@ class WebApp(QuartTrio):
             size += len(name) + len(value)
         if size > self._services.options.head_limit:
             raise KithError(ErrorCode.PAYLOAD_TOO_LARGE, "The head of the request is too large")
+
+
+def _not_upgraded(call: Call) -> Answer:
+    """Somebody looks for the WebSocket, or a proxy took its upgrade away: neither is helped by "no such route"."""
+    error = KithError(ErrorCode.INVALID_PAYLOAD, "This is a WebSocket: send an upgrade")
+    return failed(error, call.request_id, call.now)._replace(headers=(("Upgrade", "websocket"),))
 
 
 def _framed_twice(request: Request) -> bool:

@@ -7,8 +7,10 @@ import pytest
 
 from actors.shapes.errors import TABLE, ErrorCode, KithError
 from actors.shapes.users import LoginView
+from realtime.gateway.options import GatewayOptions
 from storage.database_errors import DatabaseAwayError, StatementFailedError
 from tests.webapi.node import Node, Person
+from webapi.app import SOCKET_PATHS
 
 SECRET = "the text of somebody's message"
 
@@ -32,6 +34,19 @@ async def test_error_handling(node: Node, anna: Person, monkeypatch: pytest.Monk
     assert body["timestamp"] == "2026-11-18T11:06:40.000Z"
     assert ("Retry-After" in answer.headers) == (answer.status_code in (429, 503))
     assert ("WWW-Authenticate" in answer.headers) == (answer.status_code == 401)
+
+
+async def test_a_socket_without_an_upgrade_says_what_it_wants(node: Node) -> None:
+    """ROUTE_NOT_FOUND sent people to look for another path, when a proxy had taken their upgrade away."""
+    assert set(GatewayOptions().websocket_paths) == SOCKET_PATHS
+    async with node.client(prefix="") as client:
+        for path in sorted(SOCKET_PATHS):
+            answer = await client.get(f"{path}?ticket=x")
+            assert (answer.status_code, answer.headers["Upgrade"]) == (400, "websocket")
+            assert answer.json()["error"]["code"] == ErrorCode.INVALID_PAYLOAD
+            assert answer.json()["error"]["message"] == "This is a WebSocket: send an upgrade"
+            assert (await client.post(path)).status_code == 404
+        assert (await client.get("/ws/other")).status_code == 404
 
 
 @pytest.mark.parametrize(
