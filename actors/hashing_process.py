@@ -96,14 +96,20 @@ class HashingProcess:
     async def _listen(self, process: trio.Process) -> None:
         assert process.stdout is not None
         decode, waiting = msgspec.json.Decoder(Outcome).decode, b""
-        async for piece in process.stdout:
-            *lines, waiting = (waiting + piece).split(b"\n")
-            for line in lines:
-                outcome = decode(line)
-                asker = self._askers.get(outcome.number)
-                if asker is not None:
-                    asker.result = outcome.result
-                    asker.answered.set()
+        try:
+            async for piece in process.stdout:
+                *lines, waiting = (waiting + piece).split(b"\n")
+                for line in lines:
+                    outcome = decode(line)
+                    asker = self._askers.get(outcome.number)
+                    if asker is not None:
+                        asker.result = outcome.result
+                        asker.answered.set()
+        except (msgspec.MsgspecError, UnicodeDecodeError, trio.BrokenResourceError) as error:
+            # What a library printed into the pipe, or half a line. What it is asked is asked of the next one; an
+            # exception here would end the node, and everybody's connections.
+            log.error("the hashing process answers what is no answer", extra={"error": type(error).__name__})
+            process.kill()
 
     async def _send(self, asker: _Asker) -> None:
         """Nothing is lost when this fails: the next process is sent everything that waits."""

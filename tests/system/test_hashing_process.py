@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -73,6 +75,30 @@ async def test_what_it_was_doing_when_it_was_killed_is_done_by_the_next_one() ->
                 os.kill(process.pid, signal.SIGKILL)
             await until(lambda: process.pid)
         assert results == [RIGHT] * 15
+
+
+@pytest.mark.parametrize("rubbish", [b"a library's warning\n", b"\xff\xfe\n", b'{"number": "one"}\n'])
+async def test_one_that_answers_rubbish_is_replaced(
+    rubbish: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be read left `run` as an exception, and ended the node with all its connections."""
+    first, real = tmp_path / "first", trio.lowlevel.open_process
+    rude = f"""import sys, time
+sys.stdin.readline()
+sys.stdout.buffer.write({rubbish!r})
+sys.stdout.flush()
+time.sleep(60)"""
+
+    async def open_process(command: list[str], **options: Any) -> trio.Process:
+        if first.exists():
+            return await real(command, **options)
+        first.touch()
+        return await real([sys.executable, "-c", rude], **options)
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", open_process)
+    async with running() as process:
+        assert await process(work("correct horse")) != FAILED
+    assert "the hashing process answers what is no answer" in caplog.text
 
 
 async def test_who_leaves_costs_no_place() -> None:
