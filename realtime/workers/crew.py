@@ -1,5 +1,6 @@
 """One worker's view of the crew it belongs to: its number, how many live, and the numbers of all."""
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable
@@ -45,7 +46,8 @@ class Crew:
                 elif isinstance(message, GiveNumbers):
                     self._tell(message.ticket)
                 elif isinstance(message, Gathered) and message.ticket in self._waiting:
-                    self._waiting[message.ticket].send_nowait(message.texts)
+                    with contextlib.suppress(trio.WouldBlock):  # told twice: once is enough
+                        self._waiting[message.ticket].send_nowait(message.texts)
             nursery.cancel_scope.cancel()
         log.error("the supervisor has gone, so this worker stops, too")
         orphaned()

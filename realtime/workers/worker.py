@@ -85,7 +85,9 @@ class Worker:
     def told(self, ticket: int, text: bytes) -> None:
         """Its answer to `numbers`, which may have stopped waiting."""
         if ticket in self._asked:
-            self._asked[ticket].send_nowait(text)
+            # A second answer to one ticket is the worker's fault, and must not end the supervisor, that is, everybody.
+            with contextlib.suppress(trio.WouldBlock):
+                self._asked[ticket].send_nowait(text)
 
     def ask_to_stop(self) -> None:
         self.leaving = True

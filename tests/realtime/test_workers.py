@@ -1,8 +1,10 @@
 """What supervisor and workers agree on: shares, waits after deaths, the line between them, one text of all numbers."""
 
+import sys
+
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from actors.limiter import Limit
 from actors.metrics import Metrics
@@ -14,6 +16,7 @@ from realtime.workers.deaths import LONG, Deaths
 from realtime.workers.line import AskNumbers, Beat, Gathered, GiveNumbers, HereIAm, Line, Message, Numbers, Ready
 from realtime.workers.numbers import labelled, merged
 from realtime.workers.share import share_of
+from realtime.workers.worker import Worker
 
 # -- Shares
 
@@ -192,6 +195,35 @@ async def test_a_scrape_ends_though_the_supervisor_says_nothing(autojump_clock: 
         nursery.cancel_scope.cancel()
     assert 'up_worker{worker="1"} 1' in text
     assert 'up_worker{worker="3"} 0' in text
+
+
+async def test_a_second_answer_to_one_ticket_ends_nobody() -> None:
+    """It ended the worker, or with `Numbers` the supervisor and everybody: the place for the one answer was taken."""
+    end = OtherEnd()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end.run)
+        nursery.start_soon(end.crew.exposition)
+        asked = await end.line.receive()
+        assert isinstance(asked, AskNumbers)
+        for _ in range(3):
+            end.line.post(Gathered(asked.ticket, {2: b""}))
+        end.line.post(Beat(3, 0))
+        assert isinstance(await end.line.receive(), HereIAm)
+        nursery.cancel_scope.cancel()
+    _, there = memory_stream_pair()
+    process = await trio.lowlevel.open_process([sys.executable, "-c", ""])
+    worker, found = Worker(1, process, Line(there)), list[bytes | None]()
+
+    async def ask() -> None:
+        found.append(await worker.numbers(Seconds(5.0)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        for text in (b"one", b"two"):
+            worker.told(1, text)
+    assert found == [b"one"]
+    await process.wait()
 
 
 async def test_a_number_that_cannot_be_read_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
