@@ -3,17 +3,22 @@
 import contextlib
 from pathlib import Path
 
+from realtime.refusal import RefusalError
+
 MARK = "stopped-in-order"
 
 
 def crashed_before(var: Path) -> bool:
     """Take the mark away, so that a crash leaves none. A folder that no node ever used counts as stopped in order."""
     mark, used = var / MARK, var / "started"
-    if mark.exists():
-        mark.unlink()
-        return False
-    first = not used.exists()
-    used.touch(mode=0o600)
+    try:
+        if mark.exists():
+            mark.unlink()
+            return False
+        first = not used.exists()
+        used.touch(mode=0o600)
+    except OSError as error:
+        raise RefusalError(f"KITH_VAR={var} cannot be written: {error.strerror or error}.") from None
     return not first
 
 

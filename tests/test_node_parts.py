@@ -17,11 +17,13 @@ import trio
 
 from realtime import cli, listeners, var_folder
 from realtime.commands import stopping
+from realtime.commands.running import running_node
 from realtime.commands.stopping import StopRequestedError, stop_raises, watch
 from realtime.listeners import base_url, listen_on, open_listeners, port_owner, reason
 from realtime.logs import JsonFormatter
-from realtime.node_lock import NodeLock
+from realtime.node_lock import LockUnwritableError, NodeLock
 from realtime.refusal import RefusalError
+from realtime.settings import load_settings
 from realtime.var_folder import check_disk, file_system, prepare_var
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
@@ -99,6 +101,30 @@ def test_the_second_one_is_told_who_runs_here(tmp_path: Path) -> None:
     with NodeLock(tmp_path):
         pass
     assert (tmp_path / "kith.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_is_one_sentence_at_the_start_and_costs_a_server_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was a bare OSError: a traceback at the start, and the end of a server whose workers all served."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with NodeLock(tmp_path) as lock:
+        before = (tmp_path / "kith.lock").read_text()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            with pytest.raises(OSError, match="No space"):
+                lock.note("http://127.0.0.1:8000")
+        assert (tmp_path / "kith.lock").read_text() == before, "who runs here is still known"
+    monkeypatch.setattr(os, "pwrite", full)
+    for _ in range(2):  # the lock itself was given back
+        with pytest.raises(LockUnwritableError, match=r"kith\.lock cannot be written: No space left on device\.$"):
+            NodeLock(tmp_path).__enter__()
+    with pytest.raises(LockUnwritableError, match="cannot be written: Is a directory|cannot be written: No such file"):
+        NodeLock(tmp_path / "none").__enter__()
+    assert running_node(load_settings({"KITH_VAR": str(tmp_path / "none")})) is None
 
 
 def test_the_lock_is_not_handed_to_children(tmp_path: Path) -> None:
@@ -268,7 +294,7 @@ def test_wrong_settings_are_all_said_on_stderr(
 ) -> None:
     monkeypatch.setenv("PORT", "many")
     monkeypatch.setenv("TRANSPORT", "pigeon")
-    assert cli.main(["doctor"]) == 1
+    assert cli.main(["timers"]) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert [line.split()[1] for line in said.err.splitlines()] == ["PORT", "TRANSPORT"]

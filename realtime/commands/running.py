@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from typing import NamedTuple
 
-from realtime.node_lock import NodeLock
+from realtime.node_lock import LockUnwritableError, NodeLock
 from realtime.refusal import RefusalError
 from realtime.settings import Settings
 
@@ -33,12 +33,12 @@ def running_node(settings: Settings) -> Running | None:
     try:
         with NodeLock(settings.var):
             return None
+    except LockUnwritableError:
+        return None
     except RefusalError:
         # Taken: whoever holds it has written down who he is.
         pid, _, url = (settings.var / "kith.lock").read_text().strip().partition(" ")
         return Running(int(pid) if pid.isdecimal() else 0, url)
-    except OSError:
-        return None
 
 
 def own_address(settings: Settings) -> str:

@@ -65,7 +65,11 @@ def assemble(settings: Settings, stack: ExitStack) -> int:
     url = base_url(listeners)
 
     def ready() -> None:
-        lock.note(url)
+        try:
+            lock.note(url)
+        except OSError as error:
+            # A full disk: it serves, and only commands that look for it by its lock do not learn where.
+            log.error("the lock does not say where the server is", extra={"reason": error.strerror})
         # The one line of stdout; whoever started us may have closed the other end.
         with contextlib.suppress(OSError):
             print(f"Kith is ready: {url}", flush=True)

@@ -18,7 +18,7 @@ def port_rows(settings: Settings, report: Report) -> Rows:
     with ExitStack() as stack:
         try:
             stack.enter_context(NodeLock(settings.var))
-        except (RefusalError, OSError):
+        except RefusalError:
             return []  # it came in this moment, or KITH_VAR cannot be used, which has been said
         for listener in open_listeners(settings.host, settings.port):
             listener.close()
