@@ -34,7 +34,7 @@ MODERATION = ("/admin", "/reports", "/appeals")
 SIGN_IN = ("/auth/totp", "/auth/oidc", "/auth/identities")
 SIGN_IN_WRITES = (
     "begin_totp", "confirm_totp", "note_failure", "disable_totp", "renew_recovery", "open_login", "register", "link",
-    "unlink",
+    "unlink", "spend_code",
 )  # fmt: skip
 
 
@@ -115,6 +115,27 @@ async def test_so_is_every_code_and_every_identity(
         }
         async with serving(tmp_path, database_url, **configured) as node:
             await sign_in_in_every_way(await register(node, "anna"), provider, written)
+
+
+async def test_so_is_a_code_that_opens_nothing(
+    tmp_path: Path, database_url: str, written: list[tuple[str, str]]
+) -> None:
+    """Who is suspended hears why for a code, which his actor uses up."""
+    password = "correct horse battery"
+    async with serving(tmp_path, database_url) as node:
+        judge, ben = await register(node, "judge"), await register(node, "ben")
+        await set_admin(database_url, judge.id, is_admin=True)
+        async with ben.http() as http:
+            secret = (await http.post("/auth/totp/enable", json={"password": password})).json()["secret"]
+            code = code_at(base64.b32decode(secret), step_of(WallTime(round(time.time() * 1000))))
+            recovery = (await http.post("/auth/totp/confirm", json={"code": code})).json()["recovery_codes"]
+        async with judge.http() as http:
+            await http.post(f"/admin/users/{ben.id}/suspend", json={"reason": "x"})
+            written.clear()
+            body = {"email": ben.answer["email"], "password": password, "totp": recovery[0]}
+            told = await http.post("/auth/login", json=body)
+        assert (told.status_code, told.json()["error"]["details"]["reason"]) == (403, "x")
+        assert written == [(f"user/{ben.id}", "spend_code")]
 
 
 async def sign_in_in_every_way(anna: Person, provider: OidcProvider, written: list[tuple[str, str]]) -> None:
