@@ -167,10 +167,6 @@ class Lane:
         keys = sent_keys(waiter.unit for waiter in batch)
         found = repeats_by_conversation(await self._sender.ask(Repeated, REPEATS, keys))
         used = await self._used_keys(batch)
-        if not found and not used:
-            # Twice within one unit, or a message id that is in use: not a repeat but a unit that cannot be stored.
-            await self._find_guilty(batch, RowRefusedError("23505"))
-            return
         again = []
         for waiter in batch:
             repeated = found.get(waiter.address)
@@ -183,6 +179,11 @@ class Lane:
                 self._waiting.decide(waiter, KeysUsed(in_use))
             else:
                 again.append(waiter)
+        if len(again) == len(batch):
+            # Twice within one unit, or a message id that is in use: not a repeat but a unit that cannot be stored. And
+            # whatever else was passed over: the same flush again would be passed over again, for ever.
+            await self._find_guilty(batch, RowRefusedError("23505"))
+            return
         self._waiting.put_back(again)
 
     async def _used_keys(self, batch: Sequence[Waiter]) -> frozenset[KeyName]:
