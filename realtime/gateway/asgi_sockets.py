@@ -1,6 +1,7 @@
 """The ASGI application around the web app: WebSocket scopes of our paths become sessions, and every request learns its
 true client. Everything else passes."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -93,7 +94,8 @@ async def refuse(refused: Refused, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(refused.body)).encode())]
     headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in refused.headers]
     await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": refused.body})
+    with contextlib.suppress(h11.LocalProtocolError):  # it spoke before it was answered, and hypercorn has answered 400
+        await send({"type": "websocket.http.response.body", "body": refused.body})
 
 
 class AsgiPipe:
