@@ -28,8 +28,10 @@ endef
 run: install  ## install what is missing, start PostgreSQL and Kith, print the URL
 	@exec .venv/bin/kith serve $(ARGS)
 
+# Without arguments two at once, for half of them wait for a process to start; with arguments one after the other, so
+# that -s, -x and --pdb do what they say (ARGS="-n 2 …" for both).
 test: install-test  ## run everything that needs no load
-	@exec .venv/bin/python -m pytest $(ARGS)
+	@exec .venv/bin/python -m pytest $(or $(ARGS),-n 2 --dist worksteal)
 
 check: install-test  ## what CI does: format, lint, types, tests
 	@exec .venv/bin/python tests/check.py

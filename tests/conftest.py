@@ -6,9 +6,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,6 +21,9 @@ from storage.embedded.cluster import Cluster
 from storage.embedded.errors import EmbeddedPostgresError
 from storage.embedded.psql import psql
 from storage.migrator import migrate
+from tests.turns import Turns
+
+TURNS = pytest.StashKey[Turns]()
 
 # Deterministic tests or none: the same examples for everybody, and new ones only in `make soak`.
 settings.register_profile("kith", derandomize=True, deadline=None, print_blob=True)
@@ -92,6 +95,16 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("markexpr") in ("soak", "chaos") else "kith")
     # A run that is told to stop (`timeout`, a CI that gives up) ends like one at Ctrl-C: what it started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if hasattr(config, "workerinput"):  # one process of a parallel run; their folders lie side by side
+        config.stash[TURNS] = Turns(Path(config.option.basetemp).parent)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    turns = item.config.stash.get(TURNS, None)
+    alone = item.get_closest_marker("alone") is not None
+    with turns.taken(alone=alone) if turns else nullcontext():
+        return (yield)
 
 
 # End of file means that the test run died without a word, as at kill -9; PostgreSQL must not outlive it.
