@@ -42,6 +42,7 @@ create table admin_actions (
 );
 create index admin_actions_at on admin_actions (at desc, id desc);
 create index admin_actions_admin on admin_actions (admin_id, at desc, id desc);
+create index admin_actions_action on admin_actions (action, at desc, id desc);
 create index admin_actions_target on admin_actions (target_id, at desc, id desc);
 create index admin_actions_user on admin_actions (user_id, at desc, id desc);
 create index admin_actions_report on admin_actions (report_id) where report_id is not null;
@@ -78,7 +79,7 @@ create table reports (
 ) with (fillfactor = 90);
 -- Who reports the same thing again while it is open has one report.
 create unique index reports_once on reports (reporter_id, kind, target_id) where status = 'open';
-create index reports_open on reports (created_at, id) where status = 'open';
+create index reports_status on reports (status, created_at, id);
 create index reports_newest on reports (created_at, id);
 create index reports_reporter on reports (reporter_id, created_at desc, id desc);
 create index reports_user on reports (user_id, created_at desc, id desc);
@@ -96,7 +97,7 @@ create table appeals (
     check ((status = 'open') = (decided_at is null))
 ) with (fillfactor = 90);
 create unique index appeals_once on appeals (measure_id) where status = 'open';
-create index appeals_open on appeals (created_at, id) where status = 'open';
+create index appeals_status on appeals (status, created_at, id);
 create index appeals_newest on appeals (created_at, id);
 create index appeals_measure on appeals (measure_id);
 create index appeals_user on appeals (user_id, created_at desc, id desc);

@@ -144,10 +144,7 @@ class PostgresAppeals:
         self, wanted: AppealFilter, after: Place | None, limit: int
     ) -> tuple[list[AppealView], Place | None]:
         where = Conditions()
-        if wanted.status == "open":
-            where.add("status = 'open'")  # not as a parameter: see storage/reports.py
-        else:
-            where.equal("status", wanted.status)
+        where.equal("status", wanted.status)
         where.equal("user_id", wanted.user)
         where.place(AFTER if wanted.user is None else BEFORE, "created_at", after)
         order = "order by created_at, id" if wanted.user is None else "order by created_at desc, id desc"
