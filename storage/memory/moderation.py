@@ -119,7 +119,9 @@ class MemoryReports:
             raise KithError(ErrorCode.CONTENT_NOT_FOUND, "No such report")
         at, report = self._reports[command.report_id]
         if self._audit.knows(command.by):
-            return StandingChanged()
+            if command.decision != "suspend_user" or report.user_id is None:
+                return StandingChanged()
+            return self._standing.found_again(report.user_id, command.by)
         check_decision(report, command.decision)
         changed, details = StandingChanged(), ActionDetails()
         if command.decision == "suspend_user" and report.user_id is not None:
@@ -214,6 +216,8 @@ class MemoryAppeals:
         if command.appeal_id not in self._appeals:
             raise KithError(ErrorCode.CONTENT_NOT_FOUND, "No such appeal")
         at, appeal = self._appeals[command.appeal_id]
+        if self._audit.knows(command.by):
+            return self._standing.found_again(appeal.user_id, command.by)
         if appeal.status != "open":
             raise decided_already(appeal.status)
         by, changed = command.by, StandingChanged()

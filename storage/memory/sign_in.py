@@ -158,7 +158,7 @@ class MemorySignIn:
             raise KithError(ErrorCode.UNAVAILABLE, "This actor has ended", outcome="none")
         if checked is not None:
             known = await self._accounts.credentials_of(id)
-            if known is None or known.password_hash != checked:
+            if known is None or known.password_hash != checked or known.status != "active":
                 raise KithError(ErrorCode.INVALID_CREDENTIALS)
 
 

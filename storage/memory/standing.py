@@ -123,7 +123,7 @@ class MemoryStanding:
         check_token(token)
         if command.by.id in self._done:
             return self._done[command.by.id]
-        changed = self._done[command.by.id] = await self.do_suspend(token, id, command.by, command)
+        changed = await self.do_suspend(token, id, command.by, command)
         details = suspension_details(command.until, changed)
         self._audit.record(command.by, Done("suspend_user", "user", id, id, reason=command.reason, details=details))
         return changed
@@ -148,6 +148,11 @@ class MemoryStanding:
         self._audit.record(command.by, Done("sign_out_user", "user", id, id, reason=command.reason, details=details))
         return changed
 
+    def found_again(self, id: UserId, by: Act) -> StandingChanged:
+        """What the same act did before; if that was nothing, how he stands."""
+        row = self.user(id)
+        return self._done.get(by.id) or StandingChanged((), row.status, row.rev)
+
     async def do_suspend(self, token: WriteToken, id: UserId, by: Act, command: Suspend) -> StandingChanged:
         row = self.user(id)
         if id in self.admins:
@@ -156,7 +161,8 @@ class MemoryStanding:
         self.suspensions[id] = Suspension(by.id, command.reason, command.until)
         self._raise_rev(row)
         ended = await self._accounts.close_logins(token, id, None, None)
-        return StandingChanged(tuple(ended), "suspended", row.rev)
+        changed = self._done[by.id] = StandingChanged(tuple(ended), "suspended", row.rev)
+        return changed
 
     def do_restore(self, id: UserId, by: Act, only: ActionId | None) -> StandingChanged:
         row = self.user(id)
