@@ -171,6 +171,10 @@ class ConversationStore(Protocol):
 
     async def members(self, id: ConversationId, limit: int) -> list[MemberView]: ...
 
+    async def last_seen(self, reader: UserId, users: Sequence[UserId]) -> dict[UserId, WallTime]:
+        """When each of these was last here; of whom a block parts from the reader nothing, in either direction."""
+        ...
+
     async def direct_between(self, a: UserId, b: UserId, privacy_mode: str) -> ConversationId | None: ...
 
     async def page_of(

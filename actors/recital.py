@@ -22,6 +22,7 @@ from actors.shapes.conversations import (
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import UserId
 from actors.shapes.messages import MessagePage, MessageView
+from actors.shapes.times import iso
 
 MEMBERS_SHOWN = 200
 
@@ -85,13 +86,20 @@ async def _open(
         page = await store.history(state.id, member.joined_rev, None, None, command.messages)
         messages = page.messages
     members = await store.members(state.id, MEMBERS_SHOWN) if command.members else []
-    presence = [_presence(library, state, seen.user_id) for seen in members]
+    presence = await _presence(library, state, command.reader, [member.user_id for member in members])
     unread, _ = (await store.unread(command.reader, [state.id])).get(state.id, (0, state.seq))
     seen_by_him = structs.replace(view, my=my, unread_count=unread)
     return OpenedConversation(seen_by_him, my, view.rev, messages, members, presence)
 
 
-def _presence(library: Library, state: ConversationState, user: UserId) -> PresenceView:
-    """Across a block nobody is ever seen online."""
-    online = library.is_online(user) and not state.blocks
-    return PresenceView(user, "online" if online else "offline")
+async def _presence(
+    library: Library, state: ConversationState, reader: UserId, users: list[UserId]
+) -> list[PresenceView]:
+    """Across a block nobody is ever seen online, nor when he was. Who is online has no last time."""
+    online = {user for user in users if library.is_online(user) and not state.blocks}
+    away = [user for user in users if user not in online and user != reader]
+    seen = await library.store.last_seen(reader, away) if away else {}
+    return [
+        PresenceView(user, "online" if user in online else "offline", iso(seen[user]) if user in seen else None)
+        for user in users
+    ]

@@ -30,7 +30,7 @@ from storage.conversation_rows import (
     seen_conversation,
 )
 from storage.journal.repeats import REPEATS, Repeated, repeats_by_conversation
-from storage.message_rows import MESSAGE_COLUMNS, MessageRow
+from storage.message_rows import MESSAGE_COLUMNS, MessageRow, milliseconds
 from storage.postgres import Postgres
 
 # One statement, so one snapshot: members that were older than the revision beside them would not be found out by any
@@ -71,6 +71,13 @@ select {MEMBER_COLUMNS}
  order by m.joined_rev, m.user_id limit $2
 """
 
+_LAST_SEEN: Final = f"""
+select u.id::text, {milliseconds("u.last_seen_at")} from users u
+ where u.id = any($2::uuid[]) and u.last_seen_at is not null
+   and not exists (select from blocks b where b.blocker_id = $1::uuid and b.blocked_id = u.id)
+   and not exists (select from blocks b where b.blocker_id = u.id and b.blocked_id = $1::uuid)
+"""
+
 _FACTS: Final = """
 select id::text, seq, rev, created_rev, sender_id::text, deleted_at is not null
   from messages where id = any($2::uuid[]) and conversation_id = $1::uuid
@@ -104,6 +111,10 @@ class _UnreadRow(Struct, frozen=True, gc=False):
     id: ConversationId
     head: int
     unread: int
+
+
+def _moment(user: str, at: int) -> tuple[UserId, WallTime]:
+    return UserId(user), WallTime(at)
 
 
 class PostgresConversations:
@@ -160,6 +171,9 @@ class PostgresConversations:
 
     async def members(self, id: ConversationId, limit: int) -> list[MemberView]:
         return [row.shown for row in await self._postgres.fetch(MemberRow, _MEMBERS, id, limit)]
+
+    async def last_seen(self, reader: UserId, users: Sequence[UserId]) -> dict[UserId, WallTime]:
+        return dict(await self._postgres.fetch(_moment, _LAST_SEEN, reader, users))
 
     async def direct_between(self, a: UserId, b: UserId, privacy_mode: str) -> ConversationId | None:
         low, high = sorted((a, b))

@@ -71,6 +71,11 @@ class MemoryConversations:
         present = sorted(table.present if table else [], key=lambda m: (m.joined_rev, m.user_id))
         return [self.member_view(member) for member in present[:limit]]
 
+    async def last_seen(self, reader: UserId, users: Sequence[UserId]) -> dict[UserId, WallTime]:
+        tables = self._tables
+        rows = [tables.users[id] for id in users if not tables.blocks & {(reader, id), (id, reader)}]
+        return {row.id: row.last_seen_at for row in rows if row.last_seen_at is not None}
+
     async def direct_between(self, a: UserId, b: UserId, privacy_mode: str) -> ConversationId | None:
         table = self._tables.direct_between(a, b, privacy_mode)
         return None if table is None else table.id

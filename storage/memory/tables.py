@@ -27,6 +27,7 @@ class UserRow(Struct):
     status: Literal["active", "suspended", "deleted"] = "active"
     email: str = ""
     created_at: WallTime = WallTime(0)
+    last_seen_at: WallTime | None = None
 
     @property
     def name(self) -> str:

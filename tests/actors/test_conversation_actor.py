@@ -19,6 +19,7 @@ from actors.shapes.conversations import (
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ConversationId, MessageId, UserId
 from actors.shapes.messages import MessagePage, MessageSent
+from actors.shapes.times import WallTime
 from actors.shapes.users import Ending
 from tests.actors.small_node import SmallNode, settled, small_node
 
@@ -473,6 +474,13 @@ async def test_what_members_read(autojump_clock: object) -> None:
         opened: OpenedConversation = await node.ask(pair.talk, OpenConversation(pair.bob, 50, True))
         assert (opened.rev, len(opened.messages), opened.my.role) == (6, 5, "member")
         assert {p.user_id: p.status for p in opened.presence} == {pair.ann: "online", pair.bob: "offline"}
+        assert {p.last_seen_at for p in opened.presence} == {None}
+        node.tables.users[pair.bob].last_seen_at = WallTime(1_763_463_999_000)
+        seen: OpenedConversation = await node.ask(pair.talk, OpenConversation(pair.ann, 0, True))
+        assert {p.user_id: p.last_seen_at for p in seen.presence} == {
+            pair.ann: None,
+            pair.bob: "2025-11-18T11:06:39.000Z",
+        }
         bare: OpenedConversation = await node.ask(pair.talk, OpenConversation(pair.bob))
         assert (bare.messages, bare.members, bare.presence) == ([], [], [])
 
@@ -484,6 +492,9 @@ async def test_across_a_block_nobody_is_seen_online(autojump_clock: object) -> N
         await node.connect(pair.ann)
         opened: OpenedConversation = await node.ask(pair.talk, OpenConversation(pair.bob, 0, True))
         assert {p.status for p in opened.presence} == {"offline"}
+        node.tables.users[pair.ann].last_seen_at = WallTime(1_763_463_999_000)
+        opened = await node.ask(pair.talk, OpenConversation(pair.bob, 0, True))
+        assert {p.last_seen_at for p in opened.presence} == {None}
 
 
 async def test_a_slow_read_does_not_keep_the_writers_waiting(

@@ -7,6 +7,7 @@ from actors.shapes.conversations import Change, ChangeRange
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import ClientId, ConversationId, MessageId, UserId
 from actors.shapes.messages import MessagePage
+from actors.shapes.times import WallTime
 from storage.changes import cut
 from tests.storage.worlds import TOKEN, World, batch, begin_dialogue, birth, message, new_id
 
@@ -178,6 +179,18 @@ async def test_members_are_the_present_ones(world: World) -> None:
     assert [member.user_id for member in members] == sorted([users[0], users[2], users[3]])
     assert len(await world.conversations.members(unit.row.id, 2)) == 2
     assert await world.conversations.members(ConversationId(new_id()), 2) == []
+
+
+async def test_when_people_were_last_here_is_told_except_across_a_block(world: World) -> None:
+    anna, bert, carl, dora = [await world.add_user(name) for name in ("anna", "bert", "carl", "dora")]
+    for number, user in enumerate((bert, carl)):
+        await world.seen(user, WallTime(1_763_463_999_000 + number))
+    read = world.conversations.last_seen
+    assert await read(anna, [bert, carl, dora]) == {bert: 1_763_463_999_000, carl: 1_763_463_999_001}
+    await world.block(anna, bert)
+    await world.block(carl, anna)
+    assert await read(anna, [bert, carl, dora]) == {}
+    assert set(await read(dora, [bert, carl])) == {bert, carl}
 
 
 async def test_the_list_is_by_activity_and_its_pages_neither_repeat_nor_skip(world: World) -> None:

@@ -45,6 +45,8 @@ class World(Protocol):
 
     async def block(self, blocker: UserId, blocked: UserId) -> None: ...
 
+    async def seen(self, user: UserId, at: WallTime) -> None: ...
+
     async def leave(self, conversation: ConversationId, user: UserId, rev: int) -> None: ...
 
     async def join(self, conversation: ConversationId, user: UserId, rev: int) -> None: ...
@@ -71,6 +73,9 @@ class MemoryWorld:
 
     async def block(self, blocker: UserId, blocked: UserId) -> None:
         self.tables.blocks.add((blocker, blocked))
+
+    async def seen(self, user: UserId, at: WallTime) -> None:
+        self.tables.users[user].last_seen_at = at
 
     async def leave(self, conversation: ConversationId, user: UserId, rev: int) -> None:
         table = self.tables.conversations[conversation]
@@ -114,6 +119,10 @@ class PostgresWorld:
 
     async def block(self, blocker: UserId, blocked: UserId) -> None:
         await self.postgres.execute("insert into blocks values ($1, $2, $3)", new_id(), blocker, blocked)
+
+    async def seen(self, user: UserId, at: WallTime) -> None:
+        sql = "update users set last_seen_at = to_timestamp($2::bigint / 1000.0::float8) where id = $1"
+        await self.postgres.execute(sql, user, at)
 
     async def leave(self, conversation: ConversationId, user: UserId, rev: int) -> None:
         await self.postgres.execute(
