@@ -21,6 +21,7 @@ from actors.shapes.payloads import (
 )
 
 _AT: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`")
+_NO_ID: Final = re.compile(r"Expected `str` of length [<>]= 36$").match
 _NAMED: Final = re.compile(r"field `(?P<name>[^`]+)`")
 
 
@@ -30,6 +31,8 @@ def fault(problem: str, whole: str = "") -> KithError:
     path = [at["path"]] if at is not None and at["path"] else []
     field = ".".join([*path, *([named["name"]] if named is not None else [])]) or whole
     message = problem[: at.start()] if at is not None else problem
+    if _NO_ID(message):  # the one length that msgspec counts for us is that of an id
+        message = f"`{field}` must be a UUID"
     return KithError(ErrorCode.INVALID_PAYLOAD, message, details={"field": field} if field else {})
 
 

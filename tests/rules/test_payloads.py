@@ -167,6 +167,18 @@ def test_a_field_that_does_not_fit_is_named(type_: type[Any], fields: dict[str, 
     assert "$" not in error.message
 
 
+@pytest.mark.parametrize("text", ["", "no id", "0" * 37])
+def test_what_is_no_id_is_told_so_as_http_does(text: str) -> None:
+    """It said "Expected `str` of length >= 36", which is msgspec's business and no help."""
+    with pytest.raises(msgspec.ValidationError) as problem:
+        payload_of(OpenPayload, {"conversation_id": text})
+    error = fault(str(problem.value))
+    assert (error.message, error.details) == (
+        "`conversation_id` must be a UUID",
+        {"field": "conversation_id"},
+    )
+
+
 def test_what_has_no_field_of_its_own_is_named_by_what_it_stands_in() -> None:
     assert fault("Expected `object`, got `null`", "payload").details == {"field": "payload"}
     assert fault("Expected `object`, got `null`").details == {}
