@@ -15,7 +15,8 @@ import trio
 from trio.testing import MockClock
 
 from actors.passwords import PasswordOptions
-from realtime.commands import database
+from realtime import settings as settings_module
+from realtime.commands import bucket, database
 from realtime.commands.database import bring_up_to_date
 from realtime.commands.doctor import doctor, versions
 from realtime.commands.doctor.database import judge_database
@@ -26,11 +27,14 @@ from realtime.commands.doctor.machine import machine_rows, memory_bytes
 from realtime.commands.doctor.neighbours import neighbour_rows
 from realtime.commands.doctor.port import port_rows
 from realtime.commands.doctor.report import Report
+from realtime.commands.health import healthcheck
 from realtime.commands.running import ask_health
 from realtime.node_lock import NodeLock
+from realtime.refusal import RefusalError
 from realtime.setting_options import OPTIONS
 from realtime.settings import load_settings, read_settings
 from storage.database_errors import DatabaseAwayError
+from storage.object_store import ObjectStore, StoreAwayError
 from storage.postgres import Statements, run_once
 
 SERVER = ServerFacts("18.4", 18, "UTF8", True, True, "on", 97, "logical", True, False, True, True)
@@ -470,6 +474,22 @@ def test_the_running_node_is_asked_how_it_is(tmp_path: Path) -> None:
         assert report.problems == [f"The node at {url} cannot serve: down. Its clients wait, or are turned away."]
 
 
+def test_a_healthcheck_finds_the_server_by_its_lock_when_nobody_said_the_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It asked at port 8000, and called down a server that ran well at another."""
+    given = {"KITH_VAR": str(tmp_path)}
+    monkeypatch.setattr(settings_module, "CHECKOUT", tmp_path)  # which has no .env
+    monkeypatch.delenv("PORT", raising=False)
+    with web({"/healthz": (200, '{"status": "ok", "checks": {}}')}) as url, NodeLock(tmp_path) as lock:
+        lock.note(url)
+        assert healthcheck(load_settings(given)) == 0
+        assert healthcheck(load_settings({**given, "PORT": "0"})) == 0
+        monkeypatch.setenv("PORT", "1")
+        assert healthcheck(load_settings({**given, "PORT": "1"})) == 1, "what was said is asked"
+    assert capsys.readouterr().out.splitlines()[:2] == ["ok", "ok"]
+
+
 # All of it
 
 
@@ -518,6 +538,41 @@ def test_every_mistake_is_named_beside_all_the_rest(tmp_path: Path, capsys: pyte
     # Which database was meant is not known, so none is looked at, and none is made.
     assert "Database" not in found["chapters"]
     assert not (tmp_path / "var" / "postgres").exists()
+
+
+STORE = {"S3_ENDPOINT": "http://127.0.0.1:1", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "hush"}
+
+
+@pytest.mark.parametrize("reason", ["away", "answers 502"])
+async def test_a_bucket_at_a_wrong_address_is_one_sentence_after_a_minute(
+    reason: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited three minutes, and then named neither the address nor the setting."""
+
+    async def make_bucket(*_: object) -> bool:
+        await trio.sleep(5.0)
+        raise StoreAwayError(reason)
+
+    monkeypatch.setattr(ObjectStore, "make_bucket", make_bucket)
+    with pytest.raises(RefusalError) as refused:
+        await bucket._make(load_settings(STORE))
+    assert trio.current_time() == pytest.approx(60.0)
+    assert str(refused.value) == (
+        f"the bucket kith at http://127.0.0.1:1 (S3_ENDPOINT) cannot be made: {reason}; is S3_ENDPOINT right?"
+    )
+
+
+@pytest.mark.parametrize("reason", ["keys refused", "answers 404"])
+async def test_a_bucket_is_not_waited_for_where_waiting_cannot_help(
+    reason: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def make_bucket(*_: object) -> bool:
+        raise StoreAwayError(reason)
+
+    monkeypatch.setattr(ObjectStore, "make_bucket", make_bucket)
+    with pytest.raises(RefusalError):
+        await bucket._make(load_settings(STORE))
+    assert trio.current_time() < 2.0
 
 
 async def test_a_database_that_comes_up_late_is_waited_for(

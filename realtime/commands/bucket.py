@@ -13,7 +13,7 @@ from storage.signature import StoreKeys
 
 log = logging.getLogger("kith.bucket")
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60.0
 ANSWER_SECONDS = Seconds(5.0)
 
 
@@ -28,13 +28,23 @@ def make_bucket(settings: Settings) -> int:
 async def _make(settings: Settings) -> bool:
     keys = StoreKeys(settings.s3_access_key, settings.s3_secret_key, settings.s3_region)
     store = ObjectStore(settings.object_store, settings.s3_bucket, keys, SystemClock().now)
-    for left in range(PATIENCE_SECONDS, -1, -1):
-        try:
-            return await store.make_bucket(ANSWER_SECONDS)
-        except StoreAwayError as error:
-            if not left or str(error) == "keys refused":
-                where = f"{settings.s3_bucket} at {settings.object_store}"
-                raise RefusalError(f"the bucket {where} cannot be made: {error}.") from None
-            log.warning("the object store does not answer yet", extra={"reason": str(error)})
+    reason = ""
+    with trio.move_on_after(PATIENCE_SECONDS):
+        while not final(reason):
+            try:
+                return await store.make_bucket(ANSWER_SECONDS)
+            except StoreAwayError as error:
+                reason = str(error)
+                log.warning("the object store does not answer yet", extra={"reason": reason})
             await trio.sleep(1.0)
-    raise AssertionError("the last attempt either returns or raises")
+    if reason == "keys refused":
+        setting = f"it refuses S3_ACCESS_KEY and S3_SECRET_KEY, or their S3_REGION ({settings.s3_region})"
+    else:
+        setting = f"{reason or 'no answer in time'}; is S3_ENDPOINT right?"
+    where = f"{settings.s3_bucket} at {settings.object_store} (S3_ENDPOINT)"
+    raise RefusalError(f"the bucket {where} cannot be made: {setting}")
+
+
+def final(reason: str) -> bool:
+    """Whether waiting cannot help: the keys are wrong, or what answers there is no object store."""
+    return reason == "keys refused" or reason.startswith(("answers 3", "answers 4"))

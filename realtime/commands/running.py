@@ -41,6 +41,15 @@ def running_node(settings: Settings) -> Running | None:
         return Running(int(pid) if pid.isdecimal() else 0, url)
 
 
+def noted_url(settings: Settings) -> str:
+    """Where the last one said it was. Only read: whoever tried the lock could keep a server that starts just now from
+    starting."""
+    try:
+        return (settings.var / "kith.lock").read_text(errors="replace").strip().partition(" ")[2]
+    except OSError:
+        return ""
+
+
 def own_address(settings: Settings) -> str:
     """Where a node with these settings answers on its own machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host[0], settings.host[0])
