@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from actors.shapes.errors import KithError
+from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import Seconds
 from actors.shapes.users import EndLogins
 from realtime.assembly.core import OWN_LINES
@@ -29,7 +30,6 @@ log = logging.getLogger("kith.node")
 
 STOP_SECONDS: Final = Seconds(9.0)  # of the ten that whoever asked us to stop waits before he kills
 CLOCK_EVERY: Final = Seconds(10.0)
-REVOCATIONS_EVERY: Final = Seconds(2.0)
 
 
 async def serve(
@@ -123,9 +123,7 @@ async def _keep_time(node: Node) -> None:
 
 
 async def _watch_revocations(node: Node) -> None:
-    """A login revoked on another node ends here within seconds, and so does one whose revocation got no answer."""
-    while True:
-        await trio.sleep(REVOCATIONS_EVERY)
-        with contextlib.suppress(KithError):  # the database is away: the next look goes back as far
-            for user, login in await node.core.revocations.catch_up(node.core.accounts):
-                node.population.users.must_tell(user, EndLogins((login,)))
+    def tell(user: UserId, login: LoginId) -> None:
+        node.population.users.must_tell(user, EndLogins((login,)))
+
+    await node.core.revocations.watch(node.core.accounts, tell)

@@ -12,7 +12,7 @@ import trio
 from actors.ports import WriteToken
 from actors.rules.accounts import LOGINS_MOST, email_key, username_key
 from actors.shapes.errors import ErrorCode, KithError, Outcome
-from actors.shapes.ids import UserId
+from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import WallTime
 from actors.shapes.users import Account, Credentials, NewLogin
 from storage.database_errors import DatabaseAwayError, StatementFailedError
@@ -33,7 +33,7 @@ returning id::text
 """
 _RECEIPT: Final = """
 insert into flushes (node, incarnation, n, heads)
-values ($1, $2, $3, jsonb_build_array(jsonb_build_array('u', $4::text, 0, 1)))
+values ($1, $2, $3, jsonb_build_array(jsonb_build_array('u', $4::text, $5::bigint, $5::bigint + 1)))
 """
 _INSERT_LOGIN: Final = """
 insert into sessions (id, user_id, token_hash, user_agent, address, created_at, last_used_at, expires_at)
@@ -61,6 +61,7 @@ update sessions set revoked_at = to_timestamp($2::bigint / 1000.0::float8) where
      order by last_used_at desc, id desc offset {LOGINS_MOST - 1}
   ) for update skip locked
 )
+returning id::text
 """
 # The password was checked before, without a lock and up to seconds ago. Changed meanwhile, it opens nothing any more:
 # the login it opened would outlive the revocation that came with the change. `for share` waits for a change under way.
@@ -68,6 +69,11 @@ _STILL: Final = "select id::text from users where id = $1 and password_hash = $2
 
 # Waits for a suspension under way, and a suspension for it: then the new login is there to be revoked.
 _STANDING: Final = "select status from users where id = $1 for share"
+
+
+async def tell_nodes(statements: Statements, writer: tuple[str, int, int], id: UserId, old_rev: int) -> None:
+    """The flush row of a user whose revision rises by one; `writer`: node, incarnation and number."""
+    await statements.execute(_RECEIPT, *writer, id, old_rev)
 
 
 def credentials_row(id: str, username: str, email: str, password_hash: str, status: str) -> Credentials:
@@ -86,16 +92,19 @@ async def check_still(statements: Statements, id: UserId, checked: str) -> None:
         raise KithError(ErrorCode.INVALID_CREDENTIALS)
 
 
-async def insert_login(statements: Statements, id: UserId, login: NewLogin) -> None:
-    """Raises FORBIDDEN when he is suspended: every way in comes through here, so none can be forgotten."""
+async def insert_login(statements: Statements, id: UserId, login: NewLogin) -> bool:
+    """Whether others had to end for it. Raises FORBIDDEN when he is suspended: every way in comes through here, so none
+    can be forgotten."""
     if await statements.fetchval(str, _STANDING, id) == "suspended":
         raise KithError(ErrorCode.FORBIDDEN, "This account is suspended", details={"status": "suspended"})
     await statements.execute(_FORGET_TOKENS, id, login.created_at)
     await statements.execute(_FORGET_LOGINS, id, login.created_at)
+    ended = []
     if not await statements.fetchval(str, "select id::text from sessions where id = $1", login.id):
-        await statements.execute(_MAKE_ROOM, id, login.created_at)
+        ended = await statements.fetch(LoginId, _MAKE_ROOM, id, login.created_at)
     values = (login.id, id, login.token_hash, login.user_agent, login.address, login.created_at, login.expires_at)
     await statements.execute(_INSERT_LOGIN, *values)
+    return bool(ended)
 
 
 class Newcomer:
@@ -114,8 +123,8 @@ class Newcomer:
         for name in names:
             values = (self._id, self._email, key, name, username_key(name), self._password_hash, at)
             if await statements.fetchval(str, _INSERT_USER, *values):
-                receipt = (self._identity.node, self._identity.incarnation, self._number, self._id)
-                await statements.execute(_RECEIPT, *receipt)
+                writer = (self._identity.node, self._identity.incarnation, self._number)
+                await tell_nodes(statements, writer, self._id, 0)
                 return Account(self._id, name, self._email)
             # Both may be taken; then it is the e-mail that matters, because no other name would help.
             owner = await statements.fetchval(str, "select id::text from users where email_key = $1", key)

@@ -37,6 +37,7 @@ from storage.account_rows import (
 from storage.idempotency_keys import claim_key
 from storage.node import NodeIdentity
 from storage.postgres import Postgres, Statements
+from storage.waking import NOBODY, Waking
 
 T = TypeVar("T")
 
@@ -106,10 +107,11 @@ class _LoginRow(NamedTuple):
 class PostgresAccounts:
     """Reads go to the pool as they are; writes want the token of the user's own actor."""
 
-    def __init__(self, postgres: Postgres, identity: NodeIdentity, clock: Clock) -> None:
+    def __init__(self, postgres: Postgres, identity: NodeIdentity, clock: Clock, waking: Waking = NOBODY) -> None:
         self._postgres = postgres
         self._identity = identity
         self._clock = clock
+        self._waking = waking
 
     # -- reads --------------------------------------------------------------------------------------------------------
 
@@ -148,14 +150,20 @@ class PostgresAccounts:
         return await write(self._postgres, token, work)
 
     async def open_login(self, token: WriteToken, id: UserId, login: NewLogin, checked: str | None = None) -> Account:
+        crowded = False
+
         async def work(statements: Statements) -> Account:
+            nonlocal crowded
             if checked is not None:
                 await check_still(statements, id, checked)
             account = await account_of(statements, id)
-            await insert_login(statements, id, login)
+            crowded = await insert_login(statements, id, login) or crowded  # a repetition finds its login there
             return account
 
-        return await write(self._postgres, token, work)
+        account = await write(self._postgres, token, work)
+        if crowded:
+            self._waking.logins_ended()
+        return account
 
     async def rotate_login(self, token: WriteToken, id: UserId, command: RotateLogin) -> Account | None:
         now = self._clock.now()
@@ -179,7 +187,7 @@ class PostgresAccounts:
         async def work(statements: Statements) -> list[LoginId]:
             return await statements.fetch(LoginId, _REVOKE, id, now, wanted, keep, next(tried) > 0)
 
-        return await write(self._postgres, token, work)
+        return self._committed(await write(self._postgres, token, work))
 
     async def change_password(self, token: WriteToken, id: UserId, command: ChangePassword) -> list[LoginId]:
         now, tried = self._clock.now(), count()
@@ -190,7 +198,12 @@ class PostgresAccounts:
                 raise KithError(ErrorCode.INVALID_CREDENTIALS)
             return await statements.fetch(LoginId, _REVOKE, id, now, None, command.keep, next(tried) > 0)
 
-        return await write(self._postgres, token, work)
+        return self._committed(await write(self._postgres, token, work))
+
+    def _committed(self, ended: list[LoginId]) -> list[LoginId]:
+        if ended:
+            self._waking.logins_ended()
+        return ended
 
 
 def _owner(user: str, login: str) -> tuple[UserId, LoginId]:

@@ -12,8 +12,9 @@ from actors.rules.accounts import email_key, username_key
 from actors.shapes.ids import UserId, canonical
 from actors.shapes.moderation import Act, ActionId
 from actors.shapes.times import WallTime
+from storage.account_rows import tell_nodes
 from storage.audit import Done, record
-from storage.message_rows import milliseconds
+from storage.pages import microseconds
 from storage.postgres import Statements, run_once
 
 _FIND: Final = """
@@ -26,16 +27,10 @@ update users set is_admin = $2, rev = rev + 1, changed_xid = pg_current_xact_id(
  where id = $1
 returning rev
 """
-# Of no node: the name and the moment are nobody else's.
-_RECEIPT: Final = """
-insert into flushes (node, incarnation, n, heads)
-values ('operator', (extract(epoch from clock_timestamp()) * 1000000)::bigint, 1,
-        jsonb_build_array(jsonb_build_array('u', $1::text, $2::bigint - 1, $2::bigint)))
-"""
 _ADMINS: Final = """
 select id::text, username, email, status, is_admin from users where is_admin order by created_at, id
 """
-_NOW: Final = f"select {milliseconds('clock_timestamp()')}"
+_NOW: Final = f"select {microseconds('clock_timestamp()')}"
 
 Outcome = Literal["done", "already", "nobody", "suspended"]
 
@@ -62,10 +57,12 @@ async def set_admin(url: str, person: str, is_admin: bool) -> tuple[Outcome, Gra
             if is_admin and found.status == "suspended":
                 return "suspended", found
             rev = await statements.fetchval(int, _SET, found.id, is_admin)
-            await statements.execute(_RECEIPT, found.id, rev)
             now = await statements.fetchval(int, _NOW)
+            assert rev is not None
             assert now is not None
-            by = Act(ActionId(str(uuid7())), WallTime(now), "operator")
+            # Of no node: the name and the moment are nobody else's.
+            await tell_nodes(statements, ("operator", now, 1), found.id, rev - 1)
+            by = Act(ActionId(str(uuid7())), WallTime(now // 1_000), "operator")
             action: Literal["grant_admin", "revoke_admin"] = "grant_admin" if is_admin else "revoke_admin"
             await record(statements, by, Done(action, "user", found.id, found.id))
             return "done", found

@@ -1,7 +1,5 @@
 """All stores of moderation on one PostgreSQL."""
 
-from collections.abc import Callable
-
 from actors.moderation_ports import Moderation
 from storage.appeals import PostgresAppeals
 from storage.audit import PostgresAudit
@@ -9,14 +7,12 @@ from storage.node import NodeIdentity
 from storage.people import PostgresPeople
 from storage.postgres import Postgres
 from storage.reports import PostgresReports
-from storage.standing import PostgresStanding, Standings, nobody_to_wake
+from storage.standing import PostgresStanding, Standings
+from storage.waking import NOBODY, Waking
 
 
-def postgres_moderation(
-    postgres: Postgres, identity: NodeIdentity, ring: Callable[[], None] = nobody_to_wake
-) -> Moderation:
-    """`ring` wakes the other nodes after the commit of what they have to hear."""
-    standings = Standings(identity, ring)
+def postgres_moderation(postgres: Postgres, identity: NodeIdentity, waking: Waking = NOBODY) -> Moderation:
+    standings = Standings(identity, waking)
     return Moderation(
         PostgresStanding(postgres, standings),
         PostgresReports(postgres, standings),

@@ -35,6 +35,7 @@ from storage.account_rows import (
 from storage.message_rows import milliseconds
 from storage.node import NodeIdentity
 from storage.postgres import Postgres, Statements
+from storage.waking import NOBODY, Waking
 
 _TOTP: Final = f"""
 select secret, confirmed_at is not null, last_step, failures, {milliseconds("paused_until")},
@@ -82,6 +83,9 @@ returning id::text
 """
 # The user first and his identity behind it, in the order of `unlink`, so that the two never wait for each other.
 _STILL_ACTIVE: Final = "select id::text from users where id = $1 and status = 'active' for share"
+# Whoever spends something that is good once takes his row first: a repetition whose first attempt is still committing
+# waits here, and finds what that wrote. It waited at the code or the flow, and found them spent.
+_LOCK: Final = "select id::text from users where id = $1 for no key update"
 _STILL_OWNER: Final = "select id::text from identities where issuer = $1 and subject = $2 and user_id = $3"
 # Locked rows are somebody else's to delete: two that clean up at once never wait for each other. Longer than clocks
 # differ, for a row must outlive the last node that would still take its flow.
@@ -114,10 +118,11 @@ class _TotpRow(NamedTuple):
 class PostgresSignIn:
     """Reads go to the pool as they are; writes want the token of the user's own actor."""
 
-    def __init__(self, postgres: Postgres, identity: NodeIdentity, clock: Clock) -> None:
+    def __init__(self, postgres: Postgres, identity: NodeIdentity, clock: Clock, waking: Waking = NOBODY) -> None:
         self._postgres = postgres
         self._identity = identity
         self._clock = clock
+        self._waking = waking
 
     # -- one-time codes -----------------------------------------------------------------------------------------------
 
@@ -138,6 +143,7 @@ class PostgresSignIn:
         now = self._clock.now()
 
         async def work(statements: Statements) -> bool:
+            await statements.fetchval(str, _LOCK, id)
             if await _recovery_stands(statements, id, recovery):
                 return True
             if not await _prove(statements, id, proof, active=False):
@@ -163,6 +169,7 @@ class PostgresSignIn:
 
     async def disable_totp(self, token: WriteToken, id: UserId, proof: Proof, checked: str) -> bool:
         async def work(statements: Statements) -> bool:
+            await statements.fetchval(str, _LOCK, id)
             await check_still(statements, id, checked)
             if await statements.fetchrow(_TotpRow, _TOTP, id) is None:  # an earlier attempt, or another node
                 return True
@@ -177,6 +184,7 @@ class PostgresSignIn:
         self, token: WriteToken, id: UserId, proof: Proof, recovery: Sequence[bytes], checked: str
     ) -> bool:
         async def work(statements: Statements) -> bool:
+            await statements.fetchval(str, _LOCK, id)
             await check_still(statements, id, checked)
             if await _recovery_stands(statements, id, recovery):
                 return True
@@ -197,8 +205,11 @@ class PostgresSignIn:
 
     async def open_login(self, token: WriteToken, id: UserId, opening: Opening) -> Account | None:
         login, identity = opening.login, opening.identity
+        crowded = False
 
         async def work(statements: Statements) -> Account | None:
+            nonlocal crowded
+            await statements.fetchval(str, _LOCK, id)
             if await statements.fetchval(str, "select id::text from sessions where id = $1", login.id):
                 return await account_of(statements, id)  # an earlier attempt did commit
             if opening.checked is not None:
@@ -210,10 +221,13 @@ class PostgresSignIn:
             if opening.flow is not None:
                 await self._spend(statements, opening.flow)
             account = await account_of(statements, id)
-            await insert_login(statements, id, login)
+            crowded = await insert_login(statements, id, login) or crowded
             return account
 
-        return await write(self._postgres, token, work)
+        opened = await write(self._postgres, token, work)
+        if crowded:
+            self._waking.logins_ended()
+        return opened
 
     async def register(self, token: WriteToken, id: UserId, command: RegisterWithIdentity) -> Account:
         names = (command.username, *username_variants(command.username, id))
@@ -224,7 +238,14 @@ class PostgresSignIn:
             known = await statements.fetchrow(credentials_row, CREDENTIALS + "id = $1", id)
             if known is not None:  # an earlier attempt did commit
                 return known.account
-            await self._spend(statements, command.flow)
+            try:
+                await self._spend(statements, command.flow)
+            except KithError:
+                # It has waited for whoever spent it. That may be an earlier attempt, whose user is there by now.
+                known = await statements.fetchrow(credentials_row, CREDENTIALS + "id = $1", id)
+                if known is None:
+                    raise
+                return known.account
             account = await newcomer.insert(statements, names, at)
             link = LinkIdentity(command.identity_id, command.identity, command.flow, at)
             if not await statements.fetchval(str, _LINK, *_link_values(id, link)):
@@ -252,6 +273,7 @@ class PostgresSignIn:
         key = (command.identity.issuer, command.identity.subject)
 
         async def work(statements: Statements) -> tuple[IdentityView, bool]:
+            await statements.fetchval(str, _LOCK, id)
             found = await statements.fetchrow(_owned, _IDENTITY, *key)
             if found is None or found[1].id != command.id:  # else an earlier attempt did commit
                 await self._spend(statements, command.flow)

@@ -4,7 +4,6 @@ A change of somebody's standing is one transaction: his row, his logins, the aud
 nodes learn of it. The functions are for whoever changes it as a part of something larger.
 """
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from msgspec import UNSET
@@ -23,11 +22,12 @@ from actors.shapes.moderation import (
     Suspension,
 )
 from actors.shapes.times import WallTime, iso
-from storage.account_rows import write
+from storage.account_rows import tell_nodes, write
 from storage.audit import Done, is_recorded, record
 from storage.message_rows import milliseconds
 from storage.node import NodeIdentity
 from storage.postgres import Postgres, Statements
+from storage.waking import NOBODY, Waking
 
 _IS_ADMIN: Final = "select 1 from users where id = $1 and is_admin and status = 'active'"
 _SUSPENSION: Final = f"""
@@ -58,10 +58,6 @@ returning id::text
 _REVOKED_THEN: Final = """
 select id::text from sessions where user_id = $1 and revoked_at = to_timestamp($2::bigint / 1000.0::float8)
 """
-RECEIPT: Final = """
-insert into flushes (node, incarnation, n, heads)
-values ($1, $2, $3, jsonb_build_array(jsonb_build_array('u', $4::text, $5::bigint, $5::bigint + 1)))
-"""
 
 
 class UserHead(NamedTuple):
@@ -79,21 +75,19 @@ async def lock_user(statements: Statements, id: UserId) -> UserHead:
     return head
 
 
-def nobody_to_wake() -> None:
-    """For a node without a bus."""
-
-
 class Standings:
     """The changes themselves, inside the transaction of whoever calls them; that part runs on the asyncio side."""
 
-    def __init__(self, identity: NodeIdentity, ring: Callable[[], None] = nobody_to_wake) -> None:
+    def __init__(self, identity: NodeIdentity, waking: Waking = NOBODY) -> None:
         self._identity = identity
-        self._ring = ring
+        self._waking = waking
 
     def committed(self, changed: StandingChanged) -> StandingChanged:
         """Wake the other nodes: whoever is suspended leaves them now, and not when they look next by themselves."""
         if changed.status is not None:
-            self._ring()
+            self._waking.flushed()
+        if changed.ended:
+            self._waking.logins_ended()
         return changed
 
     async def suspend(self, statements: Statements, id: UserId, by: Act, command: Suspend) -> StandingChanged:
@@ -132,8 +126,8 @@ class Standings:
         return StandingChanged(tuple(ended), "suspended" if head.status == "suspended" else "active", head.rev)
 
     async def _tell_nodes(self, statements: Statements, id: UserId, old_rev: int) -> None:
-        identity = self._identity
-        await statements.execute(RECEIPT, identity.node, identity.incarnation, identity.next_number(), id, old_rev)
+        writer = (self._identity.node, self._identity.incarnation, self._identity.next_number())
+        await tell_nodes(statements, writer, id, old_rev)
 
 
 class PostgresStanding:
@@ -184,7 +178,7 @@ class PostgresStanding:
             await record(statements, by, Done("sign_out_user", "user", id, id, reason=command.reason, details=details))
             return changed
 
-        return await write(self._postgres, token, work)
+        return self._standings.committed(await write(self._postgres, token, work))
 
 
 def suspension_details(until: WallTime | None, changed: StandingChanged) -> ActionDetails:

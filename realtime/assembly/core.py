@@ -30,8 +30,8 @@ from storage.postgres import Postgres
 from storage.redis.address import address_of
 from storage.redis.bus import RedisBus
 from storage.sign_in import PostgresSignIn
-from storage.standing import nobody_to_wake
 from storage.sweep import deployment_of
+from storage.waking import Waking
 
 JOURNAL_LANES: Final = 2
 OWN_LINES: Final = JOURNAL_LANES + 1  # connections that are no part of the pool: the sweep has one, too
@@ -84,10 +84,11 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
     bounds = JournalBounds(
         settings.journal_max_rows, settings.journal_max_bytes, flush_rows=settings.journal_batch_rows
     )
-    accounts = PostgresAccounts(postgres, identity, clock)
+    revocations = RevokedLogins(clock)
+    waking = _waking(bus, revocations)
+    accounts = PostgresAccounts(postgres, identity, clock, waking)
     lifetime = Seconds(settings.access_token_minutes * 60)
     tokens = TokenAuthority(settings.jwt_secret, settings.jwt_secret_previous or None, lifetime)
-    revocations = RevokedLogins(clock)
     await revocations.load(accounts)
     # Of a worker the supervisor knows, and its mark is the only one in KITH_VAR.
     after_crash = crashed_before(settings.var) if crew is None else crew.after_crash
@@ -101,8 +102,8 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
         journal=PostgresJournal(lines, identity, clock, bounds, observe),
         accounts=accounts,
         tokens=tokens,
-        sign_in=PostgresSignIn(postgres, identity, clock),
-        moderation=postgres_moderation(postgres, identity, nobody_to_wake if bus is None else bus.ring),
+        sign_in=PostgresSignIn(postgres, identity, clock, waking),
+        moderation=postgres_moderation(postgres, identity, waking),
         seals=Seals(settings.jwt_secret, settings.jwt_secret_previous or None),
         tickets=TicketAuthority(settings.jwt_secret, settings.jwt_secret_previous or None),
         revocations=revocations,
@@ -114,6 +115,19 @@ async def make_core(settings: Settings, postgres: Postgres, crew: Crew | None) -
         bus=bus,
         crew=crew,
     )
+
+
+def _waking(bus: RedisBus | None, revocations: RevokedLogins) -> Waking:
+    if bus is None:
+        return Waking(logins_ended=revocations.wake)
+    tell_others = bus.tell_revoked
+    bus.heard_revoked = revocations.wake
+
+    def logins_ended() -> None:
+        revocations.wake()
+        tell_others()
+
+    return Waking(bus.ring, logins_ended)
 
 
 async def _make_bus(

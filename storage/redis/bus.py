@@ -17,6 +17,7 @@ log = logging.getLogger("kith.bus")
 
 # One call for all flushes of so long: more would only make the others look more often than they want to.
 CLOSEST_RINGS: Final = 0.005
+REVOKED: Final = " revoked"  # behind the caller's name: no flush but logins that ended
 SILENCE: Final = 5.0  # after this much a connection is asked whether it still stands
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
@@ -33,12 +34,14 @@ class RedisBus:
     def __init__(self, address: RedisAddress, channel: str, name: str, clock: Clock, heard: Callable[[], None]) -> None:
         self.counters = BusCounters()
         self.is_needed: Callable[[], bool] = lambda: True  # whether there is anybody to wake
+        self.heard_revoked: Callable[[], None] = lambda: None  # called for what the others say with `tell_revoked`
         self._address = address
         self._channel = channel
         self._name = name  # of this node: its own calls wake it too, and mean nothing
         self._clock = clock
         self._heard = heard
         self._rung = False
+        self._revoked = False
         self._awaited: list[trio.Event] = []  # by whoever wants to know how long an answer takes
         self._busy = trio.Event()
         self._up = {"speaks": False, "hears": False}
@@ -49,6 +52,12 @@ class RedisBus:
         """A flush was committed. While Redis is away the calls add up to one."""
         if not self._rung and self.is_needed():
             self._rung = True
+            self._busy.set()
+
+    def tell_revoked(self) -> None:
+        """Logins ended. A call of its own: to look for those after every flush would cost as much as the sweep."""
+        if not self._revoked and self.is_needed():
+            self._revoked = True
             self._busy.set()
 
     @property
@@ -104,12 +113,14 @@ class RedisBus:
             with trio.move_on_after(SILENCE):
                 await self._busy.wait()
             self._busy = trio.Event()
-            if self._awaited or not self._rung:
+            if self._awaited or not (self._rung or self._revoked):
                 await connection.ask("PING")
                 self._tell_awaited()
-            if self._rung:
-                self._rung = False  # before the call: a flush that is committed meanwhile needs the next one
-                await self._call(connection)
+            if self._rung or self._revoked:
+                # Before the call: what is committed meanwhile needs the next one.
+                rung, self._rung = self._rung, False
+                revoked, self._revoked = self._revoked, False
+                await self._call(connection, rung, revoked)
                 await trio.sleep(CLOSEST_RINGS)
 
     def _tell_awaited(self) -> None:
@@ -118,14 +129,18 @@ class RedisBus:
         for event in awaited:
             event.set()
 
-    async def _call(self, connection: RedisConnection) -> None:
+    async def _call(self, connection: RedisConnection, rung: bool, revoked: bool) -> None:
         try:
-            await connection.ask("PUBLISH", self._channel, self._name)
+            if rung:
+                await connection.ask("PUBLISH", self._channel, self._name)
+                self.counters.published += 1
+            if revoked:
+                await connection.ask("PUBLISH", self._channel, self._name + REVOKED)
+                self.counters.published += 1
         except RedisError:
-            self._rung = True
+            self._rung, self._revoked = self._rung or rung, self._revoked or revoked
             self._busy.set()
             raise
-        self.counters.published += 1
 
     async def _hear(self, connection: RedisConnection) -> None:
         await connection.say("SUBSCRIBE", self._channel)
@@ -143,6 +158,16 @@ class RedisBus:
             asked = False
             if isinstance(said, list) and said[0] == b"subscribe":
                 self._heard()  # what was called while nobody listened
-            elif isinstance(said, list) and said[0] == b"message" and said[2] != self._name.encode():
-                self.counters.heard += 1
-                self._heard()
+                self.heard_revoked()
+            elif isinstance(said, list) and said[0] == b"message":
+                self._take(said[2].decode(errors="replace"))
+
+    def _take(self, said: str) -> None:
+        caller = said.removesuffix(REVOKED)
+        if caller == self._name:
+            return
+        self.counters.heard += 1
+        if caller == said:
+            self._heard()
+        else:
+            self.heard_revoked()

@@ -1,8 +1,11 @@
 """Revoked logins are known as long as a token of theirs could live, and then forgotten."""
 
 import pytest
+import trio
+import trio.testing
 
-from actors.revocations import RevokedLogins
+from actors.revocations import CLOSEST, EVERY, RevokedLogins
+from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
 from actors.shapes.times import Seconds, WallTime
 from actors.shapes.users import NewLogin, Register
@@ -110,3 +113,67 @@ def test_no_token_outlives_the_memory_of_revocations() -> None:
     assert tokens.issue(USER, ONE, now, LONGEST_LIFETIME)
     with pytest.raises(ValueError, match="outlive"):
         tokens.issue(USER, ONE, now, Seconds(LONGEST_LIFETIME + 1))
+
+
+class CountedLooks(MemoryAccounts):
+    """Counts how often it is asked, and can be away."""
+
+    looks, away = 0, False
+
+    async def revoked_since(self, moment: WallTime) -> list[tuple[UserId, LoginId]]:
+        self.looks += 1
+        if self.away:
+            raise KithError(ErrorCode.UNAVAILABLE)
+        return await super().revoked_since(moment)
+
+
+async def watched(store: CountedLooks, clock: HandClock, nursery: trio.Nursery) -> tuple[RevokedLogins, list[LoginId]]:
+    revoked, told = RevokedLogins(clock, Seconds(900)), list[LoginId]()
+    login = NewLogin(ONE, b"hash", None, None, clock.now(), WallTime(clock.now() + 900_000))
+    await store.register(ActorToken(), USER, Register("a@example.org", "anna", True, "hashed", login))
+    nursery.start_soon(revoked.watch, store, lambda user, login: told.append(login))
+    await trio.testing.wait_all_tasks_blocked()
+    return revoked, told
+
+
+async def test_who_is_woken_looks_at_once_and_others_with_time(autojump_clock: trio.testing.MockClock) -> None:
+    clock = HandClock()
+    store = CountedLooks(MemoryTables(), clock)
+    async with trio.open_nursery() as nursery:
+        revoked, told = await watched(store, clock, nursery)
+        await store.close_logins(ActorToken(), USER, None, None)
+        began = trio.current_time()
+        revoked.wake()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (told, trio.current_time() - began) == ([ONE], 0.0)
+        await trio.sleep(EVERY + CLOSEST + 0.01)
+        assert store.looks == 2, "it looks by itself, too"
+        nursery.cancel_scope.cancel()
+
+
+async def test_many_who_wake_are_one_look(autojump_clock: trio.testing.MockClock) -> None:
+    clock = HandClock()
+    store = CountedLooks(MemoryTables(), clock)
+    async with trio.open_nursery() as nursery:
+        revoked, _ = await watched(store, clock, nursery)
+        for _ in range(100):
+            revoked.wake()
+            await trio.sleep(0.001)
+        assert 4 <= store.looks <= 7
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_database_that_is_away_ends_no_watch(autojump_clock: trio.testing.MockClock) -> None:
+    clock = HandClock()
+    store = CountedLooks(MemoryTables(), clock)
+    async with trio.open_nursery() as nursery:
+        revoked, told = await watched(store, clock, nursery)
+        await store.close_logins(ActorToken(), USER, None, None)
+        store.away = True
+        revoked.wake()
+        await trio.sleep(0.1)
+        assert told == []
+        store.away = False
+        await trio.sleep(EVERY)
+        assert told == [ONE]
+        nursery.cancel_scope.cancel()

@@ -11,6 +11,7 @@ from actors.ports import AccountStore
 from actors.rules.accounts import LOGINS_MOST
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import LoginId, UserId
+from actors.shapes.sign_in import Opening
 from actors.shapes.times import WallTime
 from actors.shapes.users import ChangePassword, NewLogin, Register, RotateLogin
 from storage.accounts import PostgresAccounts
@@ -19,6 +20,8 @@ from storage.memory.accounts import MemoryAccounts
 from storage.memory.tables import MemoryTables
 from storage.node import begin_incarnation
 from storage.postgres import Postgres, Statements, Work, open_postgres
+from storage.sign_in import PostgresSignIn
+from storage.waking import Waking
 from tests.clocks import ActorToken, HandClock
 
 TOKEN = ActorToken()
@@ -428,3 +431,30 @@ async def test_who_signs_in_cleans_up_behind_himself(postgres: Postgres, clock: 
     await store.open_login(TOKEN, id, login_of(clock))
     assert await postgres.fetchval(int, "select count(*) from sessions") == 1
     assert await postgres.fetchval(int, "select count(*) from spent_tokens") == 0
+
+
+async def test_whoever_ends_logins_wakes_the_nodes_behind_his_commit(postgres: Postgres, clock: HandClock) -> None:
+    """They looked every two seconds, and for so long a stolen token was good on another worker after the sign-out."""
+    identity, ends = await begin_incarnation(postgres, "node"), list[int]()
+    store = PostgresAccounts(postgres, identity, clock, Waking(logins_ended=lambda: ends.append(1)))
+    id, command = user_id(), registration(clock, "a@example.org")
+    await store.register(TOKEN, id, command)
+    kept = login_of(clock)
+    await store.open_login(TOKEN, id, kept)
+    assert ends == []
+    clock.seconds += 1
+    await store.close_logins(TOKEN, id, [command.login.id], None)
+    assert len(ends) == 1
+    await store.close_logins(TOKEN, id, [command.login.id], None)
+    assert len(ends) == 1, "there was nothing to end"
+    await store.open_login(TOKEN, id, login_of(clock))
+    await store.change_password(TOKEN, id, ChangePassword("$new", kept.id))
+    assert len(ends) == 2
+    for _ in range(LOGINS_MOST - 1):
+        await store.open_login(TOKEN, id, login_of(clock))
+    assert len(ends) == 2
+    sign_in = PostgresSignIn(postgres, identity, clock, Waking(logins_ended=lambda: ends.append(1)))
+    await store.open_login(TOKEN, id, login_of(clock))
+    assert len(ends) == 3, "one too many"
+    await sign_in.open_login(TOKEN, id, Opening(login_of(clock), None))
+    assert len(ends) == 4, "the other way in"

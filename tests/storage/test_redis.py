@@ -160,10 +160,15 @@ class Node:
 
     def __init__(self, valkey: Bus, name: str, channel: str = "kith:test:flushed") -> None:
         self.woken = 0
+        self.revoked = 0
         self.bus = RedisBus(address_of(valkey.url), channel, name, HandClock(), self._wake)
+        self.bus.heard_revoked = self._look
 
     def _wake(self) -> None:
         self.woken += 1
+
+    def _look(self) -> None:
+        self.revoked += 1
 
 
 @asynccontextmanager
@@ -185,6 +190,29 @@ async def test_a_call_wakes_the_others_and_not_the_caller(valkey: Bus) -> None:
         await trio.sleep(0.05)
         assert (one.woken, two.woken, stranger.woken) == (1, 2, 1)
         assert (one.bus.counters.published, two.bus.counters.heard) == (1, 1)
+
+
+async def test_that_logins_ended_is_told_apart_from_flushes(valkey: Bus) -> None:
+    """To look for them costs a statement, and there are a hundred flushes a second."""
+    one, two = Node(valkey, "one"), Node(valkey, "two")
+    async with buses(one, two):
+        assert (one.revoked, two.revoked) == (1, 1), "what was told while nobody listened"
+        one.bus.ring()
+        await until(lambda: two.woken == 2, "the call")
+        for _ in range(1_000):
+            one.bus.tell_revoked()
+        await until(lambda: two.revoked > 1, "the other call")
+        await trio.sleep(0.05)
+        assert (two.woken, one.woken, one.revoked) == (2, 1, 1)
+        assert two.revoked <= 3
+
+
+async def test_what_is_no_text_wakes_and_harms_nobody(valkey: Bus) -> None:
+    one = Node(valkey, "one")
+    async with buses(one), redis_connection(address_of(valkey.url)) as stranger:
+        await stranger.ask("EVAL", "return redis.call('PUBLISH', 'kith:test:flushed', '\\255\\254')", 0)
+        await until(lambda: one.woken == 2, "the call")
+        assert one.bus.connected
 
 
 async def test_calls_that_come_close_together_are_one(valkey: Bus) -> None:
@@ -228,6 +256,7 @@ async def test_it_comes_back_and_has_others_looked_for(valkey: Bus, caplog: pyte
         valkey.kill()
         for _ in range(5):
             one.bus.ring()  # nobody hears it; nobody waits for it
+            one.bus.tell_revoked()
         await until(lambda: one.bus.counters.losses >= 2, "the loss")
         assert (await one.bus.state())[0] == "away"
         valkey.start()

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 import trio
@@ -36,6 +36,7 @@ from storage.node import begin_incarnation
 from storage.postgres import Postgres, Statements, Work, open_postgres
 from storage.sign_in import PostgresSignIn
 from tests.clocks import ActorToken, HandClock
+from tests.storage.test_accounts import StillCommitting
 
 TOKEN = ActorToken()
 HASH = "$argon2id$hash"
@@ -150,6 +151,40 @@ async def test_a_secret_is_kept_for_the_password_that_was_checked(stores: Stores
     id, store = await person(stores, clock), stores.sign_in
     assert await code_of(store.begin_totp(TOKEN, id, b"sealed", "$old")) is ErrorCode.INVALID_CREDENTIALS
     assert await store.totp(id) is None
+
+
+async def test_the_right_password_of_a_suspended_user_opens_nothing(url: str | None, clock: HandClock) -> None:
+    if url is None:
+        tables = MemoryTables()
+        accounts = MemoryAccounts(tables, clock)
+
+        async def suspend_here(id: UserId) -> None:
+            tables.users[id].status = "suspended"
+
+        await refuses_a_suspended_user(Stores(accounts, MemorySignIn(accounts)), clock, suspend_here)
+        return
+    async with open_postgres(url) as opened:
+
+        async def suspend(id: UserId) -> None:
+            await opened.execute("update users set status = 'suspended' where id = $1", id)
+
+        await refuses_a_suspended_user(await stores_of(opened, clock), clock, suspend)
+
+
+async def refuses_a_suspended_user(
+    stores: Stores, clock: HandClock, suspend: Callable[[UserId], Awaitable[None]]
+) -> None:
+    id, store = await with_codes(stores, clock), stores.sign_in
+    await suspend(id)
+    proof = spent(Guard(100), 101)
+    for refused in (
+        store.open_login(TOKEN, id, Opening(login_of(clock), proof, checked=HASH)),
+        store.renew_recovery(TOKEN, id, proof, CODES, HASH),
+        store.disable_totp(TOKEN, id, proof, HASH),
+        store.begin_totp(TOKEN, id, b"again", HASH),
+    ):
+        assert await code_of(refused) is ErrorCode.INVALID_CREDENTIALS
+    assert await store.totp(id) == Totp(b"sealed", True, Guard(100), 10)
 
 
 async def test_failures_are_kept_and_a_new_secret_begins_without_them(stores: Stores, clock: HandClock) -> None:
@@ -526,3 +561,32 @@ async def test_a_lost_answer_to_commit_is_found_again(postgres: Postgres, clock:
     assert [view.id for view in await store.identities(id)] == [command.identity_id]
     assert len(await stores.accounts.logins(id)) == 2
     assert network.lose == 0
+
+
+async def test_what_is_still_committing_is_waited_for(postgres: Postgres, clock: HandClock) -> None:
+    """The repetition met the code, or the flow, that its own first attempt was spending, and called it spent."""
+    async with trio.open_nursery() as nursery:
+        network = StillCommitting(postgres, nursery)
+        node = await begin_incarnation(postgres, "node")
+        store = PostgresSignIn(network, node, clock)  # type: ignore[arg-type] # a network is not a pool, but enough
+        id, command = UserId(new_uuid()), newcomer(clock)
+        assert (await store.register(TOKEN, id, command)).username == "anna"
+        assert await store.begin_totp(TOKEN, id, b"sealed", NO_PASSWORD)
+        network.slow = True
+        assert await store.confirm_totp(TOKEN, id, spent(Guard(), 100), CODES)
+        network.slow = True
+        opening = Opening(login_of(clock), spent(Guard(100), 101), identity=identity(), flow=flow_of(clock))
+        assert await store.open_login(TOKEN, id, opening) is not None
+        network.slow = True
+        opening = Opening(login_of(clock), RecoverySpent(CODES[0]), identity=identity(), flow=flow_of(clock))
+        assert await store.open_login(TOKEN, id, opening) is not None
+        network.slow = True
+        link = link_of(clock, "second")
+        assert (await store.link(TOKEN, id, link))[1]
+        network.slow = True
+        fresh = [hashlib.sha256(code).digest() for code in CODES]
+        assert await store.renew_recovery(TOKEN, id, spent(Guard(101), 102), fresh, NO_PASSWORD)
+        network.slow = True
+        assert await store.disable_totp(TOKEN, id, spent(Guard(102), 103), NO_PASSWORD)
+    assert len(await PostgresAccounts(postgres, await begin_incarnation(postgres, "n"), clock).logins(id)) == 3
+    assert await postgres.fetchval(int, "select count(*) from spent_flows") == 4
