@@ -31,6 +31,11 @@ MEMBER_COLUMNS: Final = f"""m.user_id::text, u.username, u.display_name, u.avata
  {milliseconds("m.joined_at")}, {milliseconds("m.left_at")}, m.rev"""
 
 
+OF_USERS: Final = """
+select distinct conversation_id::text from conversation_members where user_id = any($1::uuid[]) and left_rev is null
+"""
+
+
 class ConversationFields(Struct, frozen=True, gc=False):
     id: ConversationId
     type: ConversationType

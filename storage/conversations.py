@@ -24,6 +24,7 @@ from storage.conversation_rows import (
     ACTIVITY,
     MEMBER_COLUMNS,
     NAME,
+    OF_USERS,
     SEEN_COLUMNS,
     SEEN_TABLES,
     MemberRow,
@@ -197,11 +198,7 @@ class PostgresConversations:
         return [one.shown for one in page], following
 
     async def conversations_of(self, reader: UserId) -> list[ConversationId]:
-        return await self._postgres.fetch(
-            ConversationId,
-            "select conversation_id::text from conversation_members where user_id = $1::uuid and left_rev is null",
-            reader,
-        )
+        return await self._postgres.fetch(ConversationId, OF_USERS, [reader])
 
     async def sent_before(
         self, id: ConversationId, keys: Sequence[tuple[UserId, ClientId]]

@@ -10,7 +10,7 @@ from msgspec import Struct
 from actors.shapes.flushes import Changed, Head, Interval, Position, Swept, SweptMessage, Window
 from actors.shapes.ids import ConversationId, UserId
 from actors.shapes.times import WallTime
-from storage.conversation_rows import MEMBER_COLUMNS, OWN_COLUMNS, ConversationFields, MemberRow
+from storage.conversation_rows import MEMBER_COLUMNS, OF_USERS, OWN_COLUMNS, ConversationFields, MemberRow
 from storage.database_errors import DatabaseAwayError, StatementFailedError
 from storage.message_rows import MESSAGE_COLUMNS, MessageRow
 from storage.node import NodeIdentity
@@ -91,10 +91,6 @@ _OWN: Final = f"""
 select {OWN_COLUMNS}
   from unnest($1::uuid[], $2::bigint[], $3::bigint[]) w(id, after_rev, upto_rev)
   join conversations c on c.id = w.id and (w.after_rev = 0 or c.own_rev > w.after_rev and c.own_rev <= w.upto_rev)
-"""
-
-_CONVERSATIONS: Final = """
-select distinct conversation_id::text from conversation_members where user_id = any($1::uuid[]) and left_rev is null
 """
 
 # Two databases of one server are two deployments.
@@ -196,7 +192,7 @@ class PostgresFlushLog:
         return await self._postgres.run(lambda asked: _read_changed(asked, windows, is_here))
 
     async def conversations_of(self, users: Sequence[UserId]) -> list[ConversationId]:
-        return await self._postgres.fetch(ConversationId, _CONVERSATIONS, users)
+        return await self._postgres.fetch(ConversationId, OF_USERS, users)
 
 
 def _columns(windows: Sequence[Window]) -> tuple[list[ConversationId], list[int], list[int]]:
