@@ -11,9 +11,12 @@ from realtime.logs import log_to
 from realtime.refusal import RefusalError
 from realtime.settings import Reading, SettingsError, process_reading
 
+WORKER = "serve-worker"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    given = (worker_parser() if arguments[:1] == [WORKER] else parser()).parse_args(arguments)
     try:
         # A doctor goes on with what can be used, and names what cannot beside all the rest.
         reading = process_reading({"KITH_WORKERS": given.workers} if given.workers else {})
@@ -55,14 +58,20 @@ def parser() -> argparse.ArgumentParser:
     for deed, text in (("grant", "make somebody a platform admin"), ("revoke", "take that right away")):
         deeds.add_parser(deed, help=text).add_argument("person", metavar="EMAIL|USERNAME")
     deeds.add_parser("list", help="list the platform admins")
-    # Started by `serve --workers`, and in no list of commands.
-    worker = commands.add_parser("serve-worker")
+    whole.set_defaults(unsafe=False, yes=False, workers="", person="")
+    return whole
+
+
+def worker_parser() -> argparse.ArgumentParser:
+    """Of what `serve --workers` starts; apart, because argparse names whatever it knows when somebody mistypes."""
+    worker = argparse.ArgumentParser(prog="kith")
+    worker.add_argument("command", choices=[WORKER])
     worker.add_argument("--number", type=int, required=True)
     worker.add_argument("--line", type=int, required=True)
     worker.add_argument("--listeners", required=True)
     worker.add_argument("--after-crash", action="store_true")
-    whole.set_defaults(unsafe=False, yes=False, workers="", person="")
-    return whole
+    worker.set_defaults(unsafe=False, workers="")
+    return worker
 
 
 def run(given: argparse.Namespace, reading: Reading) -> int:
@@ -98,7 +107,7 @@ def dispatch(given: argparse.Namespace, reading: Reading) -> int:
         from realtime.commands.serve import serve
 
         return serve(settings)
-    if command == "serve-worker":
+    if command == WORKER:
         from realtime.commands.worker import Berth, work
 
         listeners = tuple(map(int, given.listeners.split(",")))

@@ -300,6 +300,17 @@ def test_wrong_settings_are_all_said_on_stderr(
     assert [line.split()[1] for line in said.err.splitlines()] == ["PORT", "TRANSPORT"]
 
 
+def test_what_only_the_server_starts_is_in_no_list(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["nonsense"], ["--help"]):
+        with pytest.raises(SystemExit):
+            cli.main(arguments)
+        said = "".join(capsys.readouterr())
+        assert "doctor" in said
+        assert "serve-worker" not in said
+    given = cli.worker_parser().parse_args(["serve-worker", "--number", "2", "--line", "7", "--listeners", "5,6"])
+    assert (given.command, given.number, given.after_crash, given.unsafe) == ("serve-worker", 2, False, False)
+
+
 def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main([])
