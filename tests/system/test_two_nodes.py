@@ -8,10 +8,12 @@ from collections import Counter
 import trio
 
 from tests.system.conftest import StartNode
+from tests.system.crew import until
 from tests.system.database import query, stored_messages
 from tests.system.harness import KithNode, Person, phone_of, register
 
 ROUNDS = int(os.environ.get("KITH_PAUSE_ROUNDS", "6"))
+MEET_SECONDS = 20.0
 WITHOUT_LIMITS = {
     "RATE_MESSAGES_PER_MINUTE": "1000000",
     "RATE_MESSAGES_BURST": "1000000",
@@ -60,12 +62,26 @@ async def test_two_writers_never_fork_an_order(start_node: StartNode, database_u
         for node in (first, second):
             for person in (anna, ben):
                 nursery.start_soon(chatter, node, person, chat, told, over)
-        await trio.sleep(3)
+        with trio.move_on_after(MEET_SECONDS):  # until they have met often enough to show something
+            met = 0.0
+            while len(told) <= 50 or met < 5:
+                await trio.sleep(0.1)
+                met = await fenced(first, second)
         over.set()
     assert len(told) > 50
     judge(told, database_url)
-    fenced = await first.metric("journal_fenced_total") + await second.metric("journal_fenced_total")
-    assert fenced > 0, "the two never met: this run showed nothing"
+    assert await fenced(first, second) >= 5, f"the two hardly met within {MEET_SECONDS} s: this run showed nothing"
+
+
+async def fenced(*nodes: KithNode) -> float:
+    return sum([await node.metric("journal_fenced_total") for node in nodes])
+
+
+async def more_are_told(told: dict[str, dict[str, object]], named: str, count: int = 20) -> None:
+    """At the earliest after the time in which the owner of a conversation changes."""
+    wanted = len(told) + count
+    await trio.sleep(0.3)
+    await until(lambda: len(told) >= wanted, named, MEET_SECONDS)
 
 
 async def test_a_paused_node_writes_nothing_old_when_it_wakes(start_node: StartNode, database_url: str) -> None:
@@ -82,13 +98,11 @@ async def test_a_paused_node_writes_nothing_old_when_it_wakes(start_node: StartN
         nursery.start_soon(chatter, first, anna, chat, told, over)
         nursery.start_soon(chatter, second, ben, chat, told, over)
         for _ in range(ROUNDS):
-            await trio.sleep(0.3)
-            before = len(told)
+            await more_are_told(told, "both nodes to go on")
             first.signal(signal.SIGSTOP)
-            await trio.sleep(0.7)
-            assert len(told) > before, "the other node must go on while this one sleeps"
+            await more_are_told(told, "the other node to go on while this one sleeps")
             first.signal(signal.SIGCONT)
-        await trio.sleep(0.5)
+        await more_are_told(told, "both nodes to go on")
         over.set()
     judge(told, database_url)
 

@@ -128,7 +128,7 @@ async def test_kill_9_of_a_worker_under_load(start_node: StartNode, database_url
     async with trio.open_nursery() as nursery:
         for person, chat in await pairs(node, 6):
             nursery.start_soon(talkers.talk, person, chat)
-        await trio.sleep(1.0)
+        await until(lambda: len(talkers.acknowledged) > 20, "everybody to talk", 20.0)
         sockets = await by_worker(node, "gateway_websockets")
         victim = max(sockets, key=lambda number: sockets[number])
         before = workers_of(node)
@@ -136,7 +136,8 @@ async def test_kill_9_of_a_worker_under_load(start_node: StartNode, database_url
         await until(lambda: workers_of(node).get(victim) not in (None, before[victim]), "a new process", 1.0)
         ready = f'"msg": "a worker is ready", "worker": {victim}'
         await until(lambda: node.log.read_text().count(ready) == 2, "the new worker to serve", 20.0)
-        await trio.sleep(0.5)
+        said = len(talkers.acknowledged)
+        await until(lambda: len(talkers.acknowledged) > said + 20, "everybody to talk again", 20.0)
         talkers.over.set()
     assert len(talkers.closes) == sockets[victim] > 0, "who was connected elsewhere noticed nothing"
     assert set(talkers.closes) == {1006}
@@ -182,11 +183,12 @@ async def test_a_rolling_restart_refuses_nobody(start_node: StartNode, database_
             nursery.start_soon(knock)
         for _ in range(6):
             nursery.start_soon(knock_slowly)
-        await trio.sleep(0.5)
+        await until(lambda: len(talkers.acknowledged) > 20, "everybody to talk", 20.0)
         before = workers_of(node)
         node.signal(signal.SIGHUP)
         await until(lambda: "all workers are new" in node.log.read_text(), "the restart of all", 60.0)
-        await trio.sleep(0.3)
+        said = len(talkers.acknowledged)
+        await until(lambda: len(talkers.acknowledged) > said + 20, "everybody to talk again", 20.0)
         talkers.over.set()
     after = workers_of(node)
     assert set(after) == ALL
