@@ -20,7 +20,7 @@ from tests.system.rubbish import Rubbish
 Report = Callable[..., None]
 VISITORS = 40
 SETTLE_SECONDS = 30.0
-QUIET_SECONDS = 4.0
+QUIET_SECONDS = 2.5
 # A node's memory after the first half of the run, which is what the run costs once: pools, caches, and the cycles that
 # exceptions leave until the collector comes (26 MB in 20 minutes, 11 of them in the first three). A leak goes on.
 MOST_GROWTH = 0.10
@@ -99,9 +99,9 @@ async def endure(start_node: StartNode, first_seconds: float, then_seconds: floa
     node = await start_node(
         RATE_LIMIT_EXEMPT_NETS="127.0.0.0/8",
         DATABASE_POOL_MAX="5",
-        HEARTBEAT_SECONDS="2",
-        PONG_TIMEOUT_SECONDS="2",
-        HELLO_TIMEOUT_SECONDS="2",
+        HEARTBEAT_SECONDS="1",
+        PONG_TIMEOUT_SECONDS="1",
+        HELLO_TIMEOUT_SECONDS="1",
     )
     anna, ben = await register(node, "anna"), await register(node, "ben")
     chat, watch = await anna.chat_with(ben), Watch(node)
@@ -143,7 +143,7 @@ def report(record_property: Callable[[str, object], None]) -> Report:
 
 
 async def test_some_seconds_of_rubbish_leave_no_trace(start_node: StartNode, report: Report) -> None:
-    await endure(start_node, 4.0, 4.0, report)
+    await endure(start_node, 3.0, 3.0, report)
 
 
 @pytest.mark.soak

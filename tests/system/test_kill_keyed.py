@@ -15,7 +15,7 @@ from tests.system.conftest import StartNode
 from tests.system.database import query
 from tests.system.harness import KithNode, Person, register
 
-ROUNDS = int(os.environ.get("KITH_KEYED_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("KITH_KEYED_ROUNDS", "4"))
 PEOPLE = 6
 HURRIED = {
     "RATE_MESSAGES_PER_MINUTE": "1000000",
