@@ -120,7 +120,7 @@ def test_an_orphan_is_ended_by_the_next_start(server: Valkey, tmp_path: Path) ->
         successor.stop()
 
 
-@pytest.mark.parametrize("noted", ["", "not a number", str(os.getpid()), "1"])
+@pytest.mark.parametrize("noted", ["", "not a number", str(os.getpid()), "1"], ids=["empty", "words", "ours", "init"])
 def test_a_pid_that_is_somebody_elses_is_left_alone(tmp_path: Path, noted: str) -> None:
     (tmp_path / "valkey").mkdir()
     (tmp_path / "valkey" / "pid").write_text(noted)
