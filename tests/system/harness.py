@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import uuid
@@ -18,6 +19,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
+# A client reads the authorities of the whole world otherwise, 27 ms for each that is made; ours speak no TLS at all.
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class KithNode:
@@ -92,7 +95,7 @@ class KithNode:
 
     def http(self, token: str | None = None) -> httpx.AsyncClient:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=ANSWER_SECONDS)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=ANSWER_SECONDS, verify=NO_AUTHORITIES)
 
     async def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
