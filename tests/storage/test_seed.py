@@ -3,6 +3,7 @@
 import time
 from typing import NamedTuple
 
+import pytest
 from nacl.pwhash import argon2id
 
 from actors.shapes.ids import ConversationId, UserId
@@ -87,6 +88,7 @@ class StoryTimes(NamedTuple):
     visibility: str
 
 
+@pytest.mark.alone
 async def test_everything_it_makes_adds_up(database_url: str) -> None:
     begun = time.perf_counter()
     made = await seed(database_url)

@@ -35,6 +35,7 @@ def var(stopped_var: Path) -> Iterator[Path]:
         yield copy_of_var(stopped_var, folder.parent)
 
 
+@pytest.mark.alone
 def test_make_run_is_the_server_itself(var: Path) -> None:
     """One line on stdout, ready within 5 s of a warm start, and Ctrl-C ends make, server and PostgreSQL in order."""
     began = time.monotonic()

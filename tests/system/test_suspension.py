@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+import pytest
 import trio
 
 from storage.grants import set_admin
@@ -50,6 +51,7 @@ async def suspend(node: KithNode, judge: Person, who: Person) -> None:
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.alone
 async def test_it_closes_three_sockets_on_two_nodes_in_the_middle_of_sending(
     start_node: StartNode, database_url: str
 ) -> None:
