@@ -24,6 +24,7 @@ from storage.durability import check_durability
 from storage.epoch import database_now
 from storage.flush_retention import forget_old_flushes
 from storage.idempotency_keys import forget_old_keys
+from storage.node_retention import forget_gone_nodes
 from storage.postgres import open_postgres
 
 log = logging.getLogger("kith.node")
@@ -69,6 +70,7 @@ async def _live(node: Node, listeners: Sequence[socket.socket], ready: Callable[
         nursery.start_soon(_watch_revocations, node)
         nursery.start_soon(forget_old_flushes, node.core.postgres)
         nursery.start_soon(forget_old_keys, node.core.postgres, node.core.clock)
+        nursery.start_soon(forget_gone_nodes, node.core.postgres)
         await nursery.start(node.population.sweep.run)
         if node.core.bus is not None:
             nursery.start_soon(node.core.bus.run)

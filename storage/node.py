@@ -8,8 +8,9 @@ from msgspec import Struct
 from storage.postgres import Postgres
 
 # A node that starts again under its old name is a new writer: its flush rows must never meet those of its former life.
+# Hence a name that was forgotten (node_retention.py) does not begin at 1 again either, but above all that it ever was.
 _BEGIN: Final = """
-insert into nodes (node) values ($1)
+insert into nodes (node, incarnation) values ($1, extract(epoch from clock_timestamp())::bigint)
 on conflict (node) do update set incarnation = nodes.incarnation + 1, seen = now()
 returning incarnation
 """

@@ -56,8 +56,11 @@ select pg_current_snapshot()::text,
                             and (node, incarnation) <> ($3::text, $4::text::bigint)) new) f), '[]')::text
 """
 
+# It enters itself anew if it was forgotten: the database may have been away from it, and only from it, for a day.
 _RENEW: Final = """
-with renewed as (update nodes set seen = now() where node = $1::text and incarnation = $2::text::bigint returning 1)
+with renewed as (insert into nodes (node, incarnation) values ($1::text, $2::text::bigint)
+                 on conflict (node) do update set seen = now() where nodes.incarnation = excluded.incarnation
+                 returning 1)
 select (select count(*) from nodes where node <> $1::text and seen > now() - $3::text::interval)::text,
        (select count(*) from renewed)::text
 """

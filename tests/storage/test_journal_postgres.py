@@ -15,7 +15,9 @@ from storage.journal.journal import PostgresJournal
 from storage.journal.soft import SoftWrites
 from storage.journal.waiting import JournalBounds
 from storage.node import begin_incarnation
+from storage.node_retention import delete_gone_nodes
 from storage.postgres import Postgres, Statements, open_postgres
+from storage.sweep import PostgresFlushLog
 from tests.clocks import START, HandClock
 from tests.storage.worlds import TOKEN, Dialogue, PostgresWorld, batch, begin_dialogue, message, new_id
 
@@ -287,8 +289,31 @@ async def test_flush_rows_are_deleted_after_an_hour(pg_world: PostgresWorld, pos
 async def test_every_start_of_a_node_is_a_new_writer(postgres: Postgres) -> None:
     first, second = await begin_incarnation(postgres, "a"), await begin_incarnation(postgres, "a")
     other = await begin_incarnation(postgres, "b")
-    assert (first.incarnation, second.incarnation, other.incarnation) == (1, 2, 1)
+    assert second.incarnation == first.incarnation + 1
+    assert (first.node, other.node) == ("a", "b")
     assert [first.next_number(), first.next_number(), second.next_number()] == [1, 2, 1]
+
+
+async def test_a_node_that_was_gone_for_a_day_is_forgotten_and_comes_back_as_another(postgres: Postgres) -> None:
+    """Containers have random names: `nodes` grew by a row with every deployment."""
+    long_ago = (await begin_incarnation(postgres, "gone")).incarnation - 25 * 3_600
+    await begin_incarnation(postgres, "here")
+    await postgres.execute("update nodes set seen = now() - interval '25 hours' where node = 'gone'")
+    await postgres.execute("update nodes set seen = now() - interval '23 hours' where node = 'here'")
+    assert await delete_gone_nodes(postgres) == 1
+    assert await postgres.fetch(str, "select node from nodes") == ["here"]
+    # Its process only slept: its rows and those of the next one under its name are never one row.
+    assert (await begin_incarnation(postgres, "gone")).incarnation > long_ago > 0
+
+
+async def test_a_node_that_lives_and_was_forgotten_enters_itself_again(postgres: Postgres) -> None:
+    identity = await begin_incarnation(postgres, "cut-off")
+    log = PostgresFlushLog(postgres.dedicated(), postgres, identity)
+    assert await log.renew() == 0
+    await postgres.execute("update nodes set seen = now() - interval '25 hours'")
+    assert await delete_gone_nodes(postgres) == 1
+    assert await log.renew() == 0
+    assert await postgres.fetch(int, "select incarnation from nodes") == [identity.incarnation]
 
 
 class TestSoftWrites:
