@@ -150,6 +150,9 @@ def cluster(stopped_var: Path) -> Iterator[Cluster]:
         try:
             yield server
         finally:
+            if server.pid is not None and server.is_alive():
+                # At once: what a shutdown would bring to the disk for seconds is removed right afterwards.
+                os.kill(server.pid, signal.SIGQUIT)
             server.destroy()
             shutil.rmtree(folder)
 
