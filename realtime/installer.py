@@ -148,11 +148,33 @@ def fill(what: str, *, check_hashes: bool) -> None:
         command += ["-r", str(pins)]
     environment = {**os.environ, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
     environment.pop("PYTHONPATH", None)
-    if subprocess.run(command, env=environment).returncode != 0:
+    wanted = sum("==" in line for name in SETS[what] for line in (ROOT / name).read_text().splitlines())
+    print(f"Installing {wanted} pinned packages ...", flush=True)
+    if not told_briefly(command, environment, wanted):
         raise InstallError(
             "the pinned packages could not be installed (see above); a mirror that rebuilds wheels has"
             " other hashes: HASHES=0 make run."
         )
+
+
+def told_briefly(command: list[str], environment: dict[str, str], wanted: int) -> bool:
+    """Run pip, whose hundred lines nobody reads unless it fails; of a minute of silence one must not think it hangs."""
+    with subprocess.Popen(
+        [*command, "--progress-bar", "off"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    ) as pip:  # fmt: skip
+        lines, fetched = [], 0
+        for line in pip.stdout or ():
+            lines.append(line)
+            if line.startswith(("Collecting ", "Processing ")):  # the second: out of a folder
+                fetched += 1
+                if fetched * 4 // wanted != (fetched - 1) * 4 // wanted:
+                    print(f"  {fetched} of {wanted} looked up", flush=True)
+            elif line.startswith("Installing collected"):
+                print("  unpacking", flush=True)
+    if pip.returncode != 0:
+        sys.stderr.write("".join(lines))
+    return pip.returncode == 0
 
 
 def write_links() -> None:
