@@ -1,5 +1,6 @@
 """The web app on real actors, for tests: on rows in memory, or on a real database."""
 
+import functools
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,9 +8,11 @@ from time import perf_counter
 from typing import Any
 
 import httpx
+import pytest
 import trio
 from msgspec import Struct
 
+import webapi.app
 from actors.account import AccountDesk
 from actors.conversation import ConversationActor, Conversations, ConversationWorld, Users
 from actors.fingerprints import Fingerprints
@@ -52,12 +55,16 @@ from webapi.answers import Answer
 from webapi.app import WebApp, create_app
 from webapi.call import Call
 from webapi.examiner import Examiner
+from webapi.routing import RouteTable
 from webapi.services import Services, WebOptions
 
 PASSWORD = "correct horse battery staple"
 SECRET = "a secret of the tests"
 # The least that libsodium takes: what it costs to hash a password is not what these tests are about.
 QUICK = PasswordOptions(passes=1, memory=8_192)
+
+# It never changes, and werkzeug compiles two functions for each of its rules: half of what a test of a route took.
+same_table = functools.cache(RouteTable)
 
 
 async def hashed_in_a_thread(work: HashWork) -> str:
@@ -125,7 +132,9 @@ class Node:
         # None: a real database
         self.tables = stores.journal.tables if isinstance(stores.journal, MemoryJournal) else None
         self.users = users
-        self.app: WebApp = create_app(services)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(webapi.app, "RouteTable", same_table)
+            self.app: WebApp = create_app(services)
         self.judge: Judge | None = the_judge()  # None: this test makes answers that no route gives
         self.undeclared: list[str] = []
         self.answer_with(self.app.answering)
