@@ -10,7 +10,8 @@ from actors.shapes.errors import TABLE, ErrorCode
 from webapi.answers import JSON, encode
 from webapi.etags import is_tagged
 from webapi.openapi_answers import HEADERS, Answers, creates, failure
-from webapi.openapi_schemas import UUID_PATTERN, Json, Schemas, schema_of
+from webapi.openapi_fields import UUID_PATTERN, Json
+from webapi.openapi_schemas import Schemas, schema_of
 from webapi.routing import PREFIX, Route
 
 _ABOUT: Final = """\
@@ -135,13 +136,18 @@ def _path_schema(name: str) -> Json:
 
 
 def operation_ids(routes: Iterable[Route]) -> dict[str, str]:
-    """By method and path: the handler's name, with its file's where two handlers have one, and with the method or the
-    path's last word where one handler answers two routes."""
+    """By method and path: the handler's name, with `admin` before an admin's twin of it, with `in_conversation` where
+    the same is to be had with and without one, and else with the method or the path's last word."""
     taken: dict[str, str] = {}
-    for route in routes:
-        name = getattr(route.handler, "__name__", "answer")
+    routes = list(routes)
+    names = [str(getattr(route.handler, "__name__", "answer")) for route in routes]
+    for route, name in zip(routes, names, strict=True):
         last = re.sub(r"\W+", "_", route.path).strip("_").rpartition("_")[2]
-        tries = (name, f"{name}_{tag_of(route)}", f"{name}_{last}", f"{route.method.lower()}_{name}_{last}")
+        tries = [name, f"{name}_{tag_of(route)}", f"{name}_{last}", f"{route.method.lower()}_{name}_{last}"]
+        if names.count(name) > 1 and route.path.startswith("/admin/"):
+            tries.insert(0, f"admin_{name}")
+        elif names.count(name) > 1 and route.path.startswith("/conversations/"):
+            tries.insert(0, f"{name}_in_conversation")
         taken[next(one for one in tries if one not in taken)] = f"{route.method} {route.path}"
     return {key: name for name, key in taken.items()}
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 from actors.shapes.errors import TABLE, ErrorCode
 from webapi.answers import JSON
 from webapi.etags import is_tagged
-from webapi.openapi_schemas import Json, Schemas
+from webapi.openapi_fields import Json
+from webapi.openapi_schemas import Schemas
 from webapi.routing import Access, Plain, Route
 
 _C = ErrorCode

@@ -1,22 +1,16 @@
 """JSON schemas of the structs that validate and encode, as the OpenAPI document has them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
 from webapi.answers import Failure
+from webapi.openapi_fields import Json, described
 from webapi.routing import Plain, Route
 
-# A document is made of dictionaries by definition; they leave this package as bytes only.
-Json = dict[str, Any]
 REF: Final = "#/components/schemas/{name}"
-UUID_PATTERN: Final = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-
-# What ends in `_id` or is called `id` is a UUID, and these are, too; but not those: names that others gave.
-_UUIDS: Final = frozenset({"id", "reply_to", "deleted_by", "mentions"})
-_NO_UUIDS: Final = frozenset({"request_id", "device_id", "sender_key_id"})
 
 
 class Schemas:
@@ -32,14 +26,15 @@ class Schemas:
         given = _schemas([Failure, *written])
         taken = _schemas([route.takes for route in routes if route.takes is not None])
         self.components: Json = {}
+        names = {name: _readable(name) for name in [*given.components, *taken.components]}
         for name, schema in given.components.items():
-            self.components[name] = _written(schema, given.classes.get(name))
-        clashing = {name for name, schema in taken.components.items() if name in self.components}
+            shown = {**_written(name, schema, given.classes.get(name)), "title": names[name]}
+            self.components[names[name]] = _renamed(shown, names)
+        read = {name: names[name] + ("Input" if name in given.components else "") for name in taken.components}
         for name, schema in taken.components.items():
-            renamed = _renamed(_formatted(schema), clashing)
-            self.components[name + "Input" if name in clashing else name] = renamed
-        self._given = given.found
-        self._taken = {kind: _renamed(schema, clashing) for kind, schema in taken.found.items()}
+            self.components[read[name]] = _renamed(_formatted(name, schema), read)
+        self._given: dict[Any, Json] = {kind: _renamed(schema, names) for kind, schema in given.found.items()}
+        self._taken = {kind: _renamed(schema, read) for kind, schema in taken.found.items()}
 
     def answer(self, kind: Any) -> Json:
         return self._given[kind]
@@ -89,53 +84,40 @@ def _named(kinds: list[Any]) -> Iterator[tuple[str, Any]]:
         waiting += getattr(info, "types", ()) or getattr(info, "item_types", ())
 
 
-def _written(schema: Json, kind: Any) -> Json:
+def _written(name: str, schema: Json, kind: Any) -> Json:
     """With every field required that is always written: a reader of the document need not ask for it first."""
-    schema = _formatted(schema)
+    schema = _formatted(name, schema)
     if kind is None:
         return schema
     struct: Any = kind if isinstance(kind, type) else kind.__origin__
     if not struct.__struct_config__.omit_defaults:
         optional = {field.encode_name for field in msgspec.structs.fields(kind) if field.default is UNSET}
-        schema["required"] = [name for name in schema["properties"] if name not in optional]
-    for described in schema["properties"].values():
-        described.pop("default", None)  # says what is assumed when it is missing, and it never is
+        schema["required"] = [field for field in schema["properties"] if field not in optional]
+    for field in schema["properties"].values():
+        field.pop("default", None)  # says what is assumed when it is missing, and it never is
     return schema
 
 
-def _formatted(schema: Json) -> Json:
+def _formatted(name: str, schema: Json) -> Json:
     """Ids and moments are text for msgspec; their names say which text."""
     schema = dict(schema)
     if "properties" in schema:
-        schema["properties"] = {name: _with_format(name, value) for name, value in schema["properties"].items()}
+        schema["properties"] = {field: described(name, field, value) for field, value in schema["properties"].items()}
     return schema
 
 
-def _with_format(name: str, schema: Json) -> Json:
-    if name in _NO_UUIDS:
-        return dict(schema)
-    if name in _UUIDS or name.endswith(("_id", "_ids")):
-        return _refined(schema, {"format": "uuid", "pattern": UUID_PATTERN})
-    if name == "timestamp" or name.endswith(("_at", "_until")):
-        return _refined(schema, {"format": "date-time"})
-    return dict(schema)
+def _readable(name: str) -> str:
+    """`Page[UserSummary]`, which msgspec calls `Page_UserSummary_`, as one would name a class."""
+    generic, _, of = name.rstrip("_").partition("_")
+    return of + generic
 
 
-def _refined(schema: Json, format: Json) -> Json:
-    if schema.get("type") == "string":
-        return {**schema, **format}
-    if schema.get("type") == "array":
-        return {**schema, "items": _refined(schema["items"], format)}
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [_refined(choice, format) for choice in schema["anyOf"]]}
-    return dict(schema)
-
-
-def _renamed(value: Any, names: set[str]) -> Any:
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         renamed = {key: _renamed(part, names) for key, part in value.items()}
         ref = renamed.get("$ref")
-        if isinstance(ref, str) and ref.rpartition("/")[2] in names:
-            renamed["$ref"] = ref + "Input"
+        if isinstance(ref, str):
+            name = ref.rpartition("/")[2]
+            renamed["$ref"] = REF.format(name=names.get(name, name))
         return renamed
     return [_renamed(part, names) for part in value] if isinstance(value, list) else value

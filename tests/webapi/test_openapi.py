@@ -140,6 +140,36 @@ def test_what_validates_is_what_is_told() -> None:
     assert parameters["order"]["schema"]["enum"] == ["asc", "desc"]
 
 
+def test_fields_say_more_than_that_they_are_text() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+
+    def of(struct: str, field: str) -> dict[str, Any]:
+        found: dict[str, Any] = schemas[struct]["properties"][field]
+        return found["anyOf"][0] if "anyOf" in found else found
+
+    for field in ("after", "idempotency_key", "client_id"):
+        assert of("NewMessage", field)["format"] == "uuid"
+    assert of("NewConversation", "initial_members")["items"]["format"] == "uuid"
+    for struct, field in (("AdminAction", "at"), ("Measure", "at"), ("Measure", "until"), ("ActionDetails", "until")):
+        assert of(struct, field)["format"] == "date-time"
+    for struct in ("MemberView", "MyMembership"):
+        assert of(struct, "role") == {"type": "string", "enum": ["admin", "member", "owner"]}
+    assert of("Measure", "action")["enum"] == ["delete_message", "suspend_user", "warn_user"]
+    assert "8,000 characters" in of("NewMessage", "text")["description"]
+    assert "8 characters" in of("Registration", "password")["description"]
+
+
+def test_names_are_ones_that_a_client_can_be_made_of() -> None:
+    """A generator made classes called Page_UserSummary_ and methods called showMessageMessages."""
+    assert [name for name in DOCUMENT["components"]["schemas"] if "_" in name] == []
+    assert "UserSummaryPage" in DOCUMENT["components"]["schemas"]
+    ids = {name: operation["operationId"] for name, operation in OPERATIONS.items()}
+    assert ids["GET /messages/{message_id}"] == "show_message"
+    assert ids["GET /conversations/{conversation_id}/messages/{message_id}"] == "show_message_in_conversation"
+    assert ids["DELETE /admin/messages/{message_id}"] == "admin_delete_message"
+    assert (ids["GET /reports"], ids["GET /admin/reports"]) == ("list_reports", "admin_list_reports")
+
+
 def test_a_struct_that_is_read_and_written_has_two_schemas() -> None:
     class Both(msgspec.Struct):
         name: str = ""
