@@ -13,35 +13,22 @@ from actors.journey import request_id as current_request_id
 from actors.limiter import Limit
 from actors.metrics import LATENCY_BOUNDS
 from actors.shapes.errors import ErrorCode, KithError
-from webapi import (
-    admin_appeals,
-    admin_audit,
-    admin_messages,
-    admin_reports,
-    admin_users,
-    appeals,
-    auth,
-    conversations,
-    health,
-    jwks,
-    messages,
-    metrics,
-    oidc,
-    reports,
-    sessions,
-    tickets,
-    totp,
-    users,
-)
+from webapi import appeals, conversations, health, jwks, messages, metrics, reports, users
 from webapi.access import Doorkeeper
+from webapi.admin import appeals as admin_appeals
+from webapi.admin import audit as admin_audit
+from webapi.admin import messages as admin_messages
+from webapi.admin import reports as admin_reports
+from webapi.admin import users as admin_users
 from webapi.answering import Answering, Sent
 from webapi.answers import Answer, failed
 from webapi.call import Call
 from webapi.connection import BoundedBody, BoundedRequest, Connection
-from webapi.docs import Shelf
+from webapi.document.docs import Shelf
 from webapi.later import LATER_ROUTES
 from webapi.routing import PREFIX, Access, RouteTable
 from webapi.services import Services
+from webapi.sign_in import auth, oidc, sessions, tickets, totp
 
 log = logging.getLogger("kith.web")
 # Where the gateway takes upgrades; what comes here with one of these paths had none.

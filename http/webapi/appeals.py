@@ -24,11 +24,11 @@ from actors.shapes.moderation import (
 )
 from actors.tokens import Claims
 from webapi.answers import Answer
-from webapi.auth import bearer
 from webapi.call import Call
 from webapi.idempotency import once
 from webapi.paging import CURSOR, LIMIT, Page, limit_of, place_cursor, place_of
 from webapi.routing import Access, Route
+from webapi.sign_in.auth import bearer
 
 
 class NewAppeal(Struct, frozen=True):

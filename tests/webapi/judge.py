@@ -10,7 +10,7 @@ import jsonschema_rs
 from webapi.answering import Sent
 from webapi.app import ROUTES
 from webapi.call import Call
-from webapi.openapi import make_document
+from webapi.document.openapi import make_document
 from webapi.routing import Route
 
 JSON = "application/json"

@@ -18,9 +18,9 @@ from webapi.answering import Sent
 from webapi.answers import Answer, ErrorBody, Failure
 from webapi.app import ROUTES, SHELF
 from webapi.call import Call
+from webapi.document.openapi import make_document, operation_ids, tag_of
+from webapi.document.openapi_answers import creates, error_codes
 from webapi.later import LATER_ROUTES
-from webapi.openapi import make_document, operation_ids, tag_of
-from webapi.openapi_answers import creates, error_codes
 from webapi.routing import Access, Plain, Route, RouteTable
 
 DOCUMENT: dict[str, Any] = json.loads(make_document(ROUTES))

@@ -12,7 +12,7 @@ from tests.system.database import query
 from tests.webapi.conftest import postgres_node
 from tests.webapi.node import PASSWORD, Node, Person
 from webapi.app import ROUTES
-from webapi.flows import begin, sealed
+from webapi.sign_in.flows import begin, sealed
 
 
 async def test_nothing_ever_sets_a_cookie(node: Node, anna: Person) -> None:

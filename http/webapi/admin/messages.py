@@ -9,8 +9,8 @@ from actors.shapes.conversations import DeleteMessage
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.ids import MessageId
 from actors.shapes.messages import MessageDeleted
-from webapi.acts import act_of, reason_or_none
-from webapi.admin_users import WithReason
+from webapi.admin.acts import act_of, reason_or_none
+from webapi.admin.users import WithReason
 from webapi.answers import Answer
 from webapi.call import Call
 from webapi.routing import Access, Route

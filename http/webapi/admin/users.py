@@ -25,7 +25,7 @@ from actors.shapes.moderation import (
 )
 from actors.shapes.times import Moment, iso
 from actors.shapes.users import LoginView, Profile
-from webapi.acts import StandingView, act_of, end_of, reason_or_none
+from webapi.admin.acts import StandingView, act_of, end_of, reason_or_none
 from webapi.answers import Answer
 from webapi.call import Call
 from webapi.paging import CURSOR, LIMIT, Page, bad_query, choice_of, limit_of, place_cursor, place_of

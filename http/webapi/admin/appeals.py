@@ -7,7 +7,7 @@ from msgspec import Struct
 from actors.rules.moderation import check_reason
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.moderation import AppealFilter, AppealId, AppealStatus, AppealView, DecideAppeal, Ruling
-from webapi.acts import act_of
+from webapi.admin.acts import act_of
 from webapi.answers import Answer
 from webapi.call import Call
 from webapi.paging import CURSOR, LIMIT, Page, choice_of, limit_of, place_cursor, place_of

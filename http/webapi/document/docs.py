@@ -14,8 +14,8 @@ from msgspec import Struct
 from webapi.answering import takes_gzip
 from webapi.answers import JSON, Answer
 from webapi.call import Call
+from webapi.document.openapi import make_document
 from webapi.etags import strong_etag
-from webapi.openapi import make_document
 from webapi.routing import Access, Plain, Route
 
 _PAGES: Final = Path(__file__).parent / "pages"

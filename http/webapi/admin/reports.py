@@ -10,8 +10,8 @@ from actors.shapes.ids import MessageId
 from actors.shapes.moderation import AdminReport, DecideReport, Decision, ReportFilter, ReportId, ReportKind
 from actors.shapes.moderation import ReportStatus as Status
 from actors.shapes.times import Moment
-from webapi.acts import act_of, end_of
-from webapi.admin_messages import wipe
+from webapi.admin.acts import act_of, end_of
+from webapi.admin.messages import wipe
 from webapi.answers import Answer
 from webapi.call import Call
 from webapi.paging import CURSOR, LIMIT, Page, choice_of, limit_of, place_cursor, place_of

@@ -33,7 +33,7 @@ from webapi.answers import Answer
 from webapi.call import Call
 from webapi.idempotency import once, used_otherwise
 from webapi.routing import Access, Route
-from webapi.standing import admit_suspended
+from webapi.sign_in.standing import admit_suspended
 
 _AGENT_SHOWN: Final = 200
 # Who has no password shows that he is the owner by having signed in at his provider within this time.

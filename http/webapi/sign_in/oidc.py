@@ -19,11 +19,11 @@ from actors.shapes.sign_in import (
 )
 from actors.sign_in_ports import IdentityProvider
 from webapi.answers import Answer
-from webapi.auth import SignedIn, check_owner, check_standing, new_login, signed_in
 from webapi.call import Call
-from webapi.flows import LIFETIME, Flow, Seen, begin, open_flow, open_seen, sealed, wrong
 from webapi.paging import Page
 from webapi.routing import Access, Route
+from webapi.sign_in.auth import SignedIn, check_owner, check_standing, new_login, signed_in
+from webapi.sign_in.flows import LIFETIME, Flow, Seen, begin, open_flow, open_seen, sealed, wrong
 
 
 class Provider(Struct, frozen=True):

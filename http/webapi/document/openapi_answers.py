@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from actors.shapes.errors import TABLE, ErrorCode
 from webapi.answers import JSON
+from webapi.document.openapi_fields import Json
+from webapi.document.openapi_schemas import Schemas
 from webapi.etags import is_tagged
-from webapi.openapi_fields import Json
-from webapi.openapi_schemas import Schemas
 from webapi.routing import Access, Plain, Route
 
 _C = ErrorCode

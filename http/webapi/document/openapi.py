@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from actors.shapes.errors import TABLE, ErrorCode
 from webapi.answers import JSON, encode
+from webapi.document.openapi_answers import HEADERS, Answers, creates, failure
+from webapi.document.openapi_fields import UUID_PATTERN, Json
+from webapi.document.openapi_schemas import Schemas, schema_of
 from webapi.etags import is_tagged
-from webapi.openapi_answers import HEADERS, Answers, creates, failure
-from webapi.openapi_fields import UUID_PATTERN, Json
-from webapi.openapi_schemas import Schemas, schema_of
 from webapi.routing import PREFIX, Route
 
 _ABOUT: Final = """\

@@ -8,9 +8,9 @@ from actors.rules.totp import otpauth_uri, secret_text
 from actors.shapes.errors import ErrorCode, KithError
 from actors.shapes.sign_in import BeginTotp, ConfirmTotp, DisableTotp, RenewRecoveryCodes
 from webapi.answers import Answer
-from webapi.auth import check_owner
 from webapi.call import Call
 from webapi.routing import Route
+from webapi.sign_in.auth import check_owner
 
 ISSUER: Final = "Kith"  # how apps name the account
 _LONGEST_CODE: Final = 64

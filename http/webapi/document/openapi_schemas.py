@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from webapi.answers import Failure
-from webapi.openapi_fields import Json, described
+from webapi.document.openapi_fields import Json, described
 from webapi.routing import Plain, Route
 
 REF: Final = "#/components/schemas/{name}"

@@ -1,0 +1,1 @@
+"""What platform admins may see and do: one resource per file."""
