@@ -38,11 +38,11 @@ def parts(report: Path) -> list[Part]:
     return [
         Part("format", 5, ("-m", "ruff", "format", "--check", ".")),
         Part("lint", 5, ("-m", "ruff", "check", ".")),
-        Part("types", 20, ("-m", "mypy")),
+        Part("types", 40, ("-m", "mypy")),
         Part(
             "tests", 480, ("-m", "coverage", "run", "-m", "pytest", *AT_ONCE, f"--junitxml={report}", "--durations=10")
         ),
-        Part("coverage", 20, ("-m", "coverage", "report", f"--fail-under={LEAST_COVERED_PERCENT}")),
+        Part("coverage", 30, ("-m", "coverage", "report", f"--fail-under={LEAST_COVERED_PERCENT}")),
     ]
 
 
