@@ -201,17 +201,7 @@ class UpdateProfile(Struct, frozen=True):
 
 AccountCommand = Register | OpenLogin | RotateLogin | CloseLogins | ChangePassword | UpdateProfile
 DeskCommand = AccountCommand | ModerationCommand | SignInCommand
-UserCommand = (
-    Connect
-    | Disconnect
-    | EndLogins
-    | UserChanged
-    | Resync
-    | SettleIn
-    | Deliver
-    | CountUnread
-    | DeskCommand
-)
+UserCommand = Connect | Disconnect | EndLogins | UserChanged | Resync | SettleIn | Deliver | CountUnread | DeskCommand
 
 
 class Account(Struct, frozen=True):

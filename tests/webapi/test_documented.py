@@ -30,11 +30,7 @@ def payer(route: Route) -> str:
     if route.access is Access.ADMIN:
         return f"an admin: {route.limit}"
     if route.access is Access.ANONYMOUS:
-        return "the address: unauthenticated" + (
-            f", {extra}"
-            if (extra := _BESIDE.get(route.path))
-            else ""
-        )
+        return "the address: unauthenticated" + (f", {extra}" if (extra := _BESIDE.get(route.path)) else "")
     return f"the user: {route.limit}"
 
 
