@@ -19,6 +19,9 @@ UPGRADE = (
 CREATED_AT = "2026-11-20T07:00:00.000Z"
 
 
+SEND_ROOM_BYTES = 4_000_000
+
+
 class ChatServer:
     """Gapless numbers per conversation, idempotent by client id; everything in memory and gone afterwards."""
 
@@ -31,6 +34,8 @@ class ChatServer:
         self.hellos: list[bool] = []  # whether each came with a token
 
     async def serve(self, stream: trio.SocketStream) -> None:
+        # Written to without waiting: room for all that a client on a busy machine has not read yet.
+        stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, SEND_ROOM_BYTES)
         head, rest = b"", b""
         while b"\r\n\r\n" not in head:
             head += await stream.receive_some()

@@ -248,6 +248,7 @@ async def ends_elsewhere(first: KithNode, second: KithNode, within: float) -> fl
     return took
 
 
+@pytest.mark.alone
 async def test_a_login_that_is_revoked_ends_on_the_other_node_at_once(
     start_node: StartNode, bus: Bus, record_property: Callable[[str, object], None]
 ) -> None:
