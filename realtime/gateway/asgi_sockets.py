@@ -92,6 +92,8 @@ def joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 async def refuse(refused: Refused, send: Send) -> None:
     """A plain HTTP answer instead of the 101, by ASGI's extension for it (hypercorn has it)."""
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(refused.body)).encode())]
+    # hypercorn ends the connection after it, and does not say so: a proxy would send its next request into the end.
+    headers.append((b"connection", b"close"))
     headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in refused.headers]
     await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
     with contextlib.suppress(h11.LocalProtocolError):  # it spoke before it was answered, and hypercorn has answered 400

@@ -76,6 +76,7 @@ async def test_a_refusal_has_its_body(served: Served) -> None:
     client = await kept_alive(served)
     answer = await client.upgrade()
     assert (answer.status, answer.headers[b"x-why"]) == (401, b"because")
+    assert answer.headers[b"connection"] == b"close"
     assert await client.body(answer) == b'{"error":{}}'
 
 
