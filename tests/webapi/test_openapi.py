@@ -32,6 +32,12 @@ OPERATIONS = {
 BY_NAME = {f"{route.method} {route.path}": route for route in ROUTES}
 
 
+def test_every_tag_is_the_name_of_one_file() -> None:
+    """Two files of one name were one tag with two headings, and the page had its ids twice."""
+    names = [tag["name"] for tag in make_document(ROUTES)["tags"]]
+    assert len(set(names)) == len(names)
+
+
 def test_it_is_openapi() -> None:
     """The OpenAPI Initiative's own schema of OpenAPI 3.1 documents, as schemathesis ships it."""
     meta = jsonschema_rs.Draft202012Validator(OPENAPI_31)

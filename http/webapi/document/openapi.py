@@ -153,7 +153,13 @@ def operation_ids(routes: Iterable[Route]) -> dict[str, str]:
 
 
 def tag_of(route: Route) -> str:
-    return _module_of(route).rpartition(".")[2]
+    return _tag(_module_of(route))
+
+
+def _tag(module: str) -> str:
+    """Its file; what is an admin's says so, for there are users and messages on both sides."""
+    _, *folders, name = module.split(".")
+    return "_".join(["admin", name] if "admin" in folders else [name])
 
 
 def _module_of(route: Route) -> str:
@@ -166,5 +172,5 @@ def _tags(routes: list[Route]) -> list[Json]:
     found: list[Json] = []
     for module in modules:
         about: Any = getattr(sys.modules.get(module), "__doc__", None) or ""
-        found.append({"name": module.rpartition(".")[2], "description": inspect.cleandoc(about).partition("\n\n")[0]})
+        found.append({"name": _tag(module), "description": inspect.cleandoc(about).partition("\n\n")[0]})
     return found
