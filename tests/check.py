@@ -40,7 +40,7 @@ def parts(report: Path) -> list[Part]:
         Part("lint", 5, ("-m", "ruff", "check", ".")),
         Part("types", 40, ("-m", "mypy")),
         Part(
-            "tests", 480, ("-m", "coverage", "run", "-m", "pytest", *AT_ONCE, f"--junitxml={report}", "--durations=10")
+            "tests", 515, ("-m", "coverage", "run", "-m", "pytest", *AT_ONCE, f"--junitxml={report}", "--durations=10")
         ),
         Part("coverage", 30, ("-m", "coverage", "report", f"--fail-under={LEAST_COVERED_PERCENT}")),
     ]

@@ -34,7 +34,7 @@ BY_NAME = {f"{route.method} {route.path}": route for route in ROUTES}
 
 def test_every_tag_is_the_name_of_one_file() -> None:
     """Two files of one name were one tag with two headings, and the page had its ids twice."""
-    names = [tag["name"] for tag in make_document(ROUTES)["tags"]]
+    names = [tag["name"] for tag in DOCUMENT["tags"]]
     assert len(set(names)) == len(names)
 
 
