@@ -1,5 +1,6 @@
 """The process that hashes passwords: `python -m actors.hashing_worker THREADS`; JSON lines in and out."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -26,6 +27,9 @@ class Outcome(msgspec.Struct, frozen=True):
 def main(threads: int) -> None:
     """Until whoever started us closes our stdin, by wish or by its death."""
     os.nice(NICENESS)
+    # Linux shares the cores among sessions before it looks at who is nice in them, and we are a session of our own.
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+        group.write(str(NICENESS))
     decode, lock = msgspec.json.Decoder(Errand).decode, threading.Lock()
 
     def serve(line: bytes) -> None:
