@@ -145,7 +145,7 @@ async def test_a_retry_waits_for_the_attempt_that_is_still_under_way(cut: Cut) -
         async def work(statements: Statements) -> None:
             await statements.execute("lock table messages in share mode")
             locked.set()
-            await statements.execute("select pg_sleep(0.3)")
+            await statements.execute("select pg_sleep(1.0)")
 
         await cut.world.postgres.transaction(work)
 
