@@ -93,6 +93,8 @@ class Supply:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("markexpr") in ("soak", "chaos") else "kith")
+    # A shell ignores it for what it runs in the background, and whatever is started here would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A run that is told to stop (`timeout`, a CI that gives up) ends like one at Ctrl-C: what it started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if hasattr(config, "workerinput"):  # one process of a parallel run; their folders lie side by side

@@ -197,6 +197,7 @@ class Supervisor:
             nursery.cancel_scope.cancel()
         if not self._asked.is_set():
             self._serving = True
+            self._tell_who_lives()  # while they were starting they heard of fewer, and /healthz called them degraded
             ready()
 
     async def _cancel_when_asked(self, scope: trio.CancelScope) -> None:
@@ -211,17 +212,22 @@ class Supervisor:
         """
         while True:
             await trio.sleep(BEAT_EVERY)
-            crew = [slot.current for slot in self._slots if slot.current is not None and slot.current.answers]
-            fewest = min((worker.connections for worker in crew), default=0)
+            self._tell_who_lives()
             for worker in self.living:
                 if not worker.leaving:
                     serves = worker.ready.is_set()
-                    worker.beat(len(crew), fewest)
                     if serves and worker.unanswered == SILENT_BEATS:
                         log.error("a worker does not answer", extra={"worker": worker.number, "pid": worker.pid})
                     elif worker.unanswered >= (HOPELESS_BEATS if serves else STARTING_BEATS):
                         log.error("a worker hangs and is killed", extra={"worker": worker.number, "pid": worker.pid})
                         worker.kill()
+
+    def _tell_who_lives(self) -> None:
+        crew = [slot.current for slot in self._slots if slot.current is not None and slot.current.answers]
+        fewest = min((worker.connections for worker in crew), default=0)
+        for worker in self.living:
+            if not worker.leaving:
+                worker.beat(len(crew), fewest)
 
     async def _roll_when_asked(self) -> None:
         while True:
