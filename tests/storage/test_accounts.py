@@ -19,10 +19,11 @@ from storage.database_errors import DatabaseAwayError, DatabaseError, StatementF
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.tables import MemoryTables
 from storage.node import begin_incarnation
-from storage.postgres import Postgres, Statements, Work, open_postgres
+from storage.postgres import Postgres, Work, open_postgres
 from storage.sign_in import PostgresSignIn
 from storage.waking import Waking
 from tests.clocks import ActorToken, HandClock
+from tests.storage.bad_networks import AnswerLost, StillCommitting
 
 TOKEN = ActorToken()
 MONTH = 30 * 86_400_000
@@ -290,27 +291,10 @@ async def test_a_registration_leaves_its_receipt(postgres: Postgres, clock: Hand
     assert await postgres.fetchval(int, "select rev from users") == 1
 
 
-class AnswerLost:
-    """The pool of a network that loses the answer to the first COMMIT of each write, after it took effect."""
-
-    def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
-        self.lose = 1
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._postgres, name)
-
-    async def transaction(self, work: Work[object]) -> object:
-        result = await self._postgres.transaction(work)
-        if self.lose:
-            self.lose -= 1
-            raise DatabaseAwayError("the answer was lost")
-        return result
-
-
 async def test_a_lost_answer_to_commit_is_found_again(postgres: Postgres, clock: HandClock) -> None:
     """The repetition meets its own rows: it must not call the e-mail taken, the token spent, or no login ended."""
     network = AnswerLost(postgres)
+    network.lose = 1
     identity = await begin_incarnation(postgres, "node")
     store = PostgresAccounts(network, identity, clock)  # type: ignore[arg-type] # a network is not a pool, but enough
     id, command = user_id(), registration(clock, "a@example.org")
@@ -339,29 +323,6 @@ async def test_who_cannot_reach_the_database_is_told_that_nobody_knows(postgres:
     with pytest.raises(KithError) as refused:
         await store.register(TOKEN, user_id(), registration(clock, "a@example.org"))
     assert (refused.value.code, refused.value.outcome) == (ErrorCode.UNAVAILABLE, "unknown")
-
-
-class StillCommitting:
-    """The pool of a network that loses a connection whose COMMIT takes effect a moment later."""
-
-    def __init__(self, postgres: Postgres, nursery: trio.Nursery) -> None:
-        self._postgres = postgres
-        self._nursery = nursery
-        self.slow = True
-
-    async def transaction(self, work: Work[object]) -> object:
-        if not self.slow:
-            return await self._postgres.transaction(work)
-        self.slow, done = False, trio.Event()
-
-        async def slowly(statements: Statements) -> None:
-            await work(statements)
-            done.set()
-            await statements.execute("select pg_sleep(0.3)")
-
-        self._nursery.start_soon(self._postgres.transaction, slowly)
-        await done.wait()
-        raise DatabaseAwayError("the connection was lost")
 
 
 async def test_a_registration_that_is_still_committing_is_nobody_elses(postgres: Postgres, clock: HandClock) -> None:

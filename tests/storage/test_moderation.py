@@ -48,8 +48,9 @@ from storage.node import begin_incarnation
 from storage.postgres import Postgres, open_postgres
 from storage.waking import Waking
 from tests.clocks import ActorToken, HandClock
+from tests.storage.bad_networks import AnswerLost, StillCommitting
 from tests.storage.conftest import postgres_world
-from tests.storage.test_accounts import AnswerLost, StillCommitting, registration
+from tests.storage.test_accounts import registration
 from tests.storage.test_indexes import prefer_indexes
 from tests.storage.worlds import Dialogue, MemoryWorld, PostgresWorld, World, begin_dialogue, birth
 

@@ -28,7 +28,6 @@ from actors.shapes.times import WallTime
 from actors.shapes.users import ChangePassword, NewLogin, Register
 from actors.sign_in_ports import SignInStore
 from storage.accounts import PostgresAccounts
-from storage.database_errors import DatabaseAwayError
 from storage.memory.accounts import MemoryAccounts
 from storage.memory.sign_in import MemorySignIn
 from storage.memory.tables import MemoryTables
@@ -36,7 +35,7 @@ from storage.node import begin_incarnation
 from storage.postgres import Postgres, Statements, Work, open_postgres
 from storage.sign_in import PostgresSignIn
 from tests.clocks import ActorToken, HandClock
-from tests.storage.test_accounts import StillCommitting
+from tests.storage.bad_networks import AnswerLost, StillCommitting
 
 TOKEN = ActorToken()
 HASH = "$argon2id$hash"
@@ -514,24 +513,6 @@ async def test_who_spends_a_flow_cleans_up_behind_others(postgres: Postgres, clo
     clock.seconds = 1_201
     await stores.sign_in.link(TOKEN, id, link_of(clock, "second"))
     assert await postgres.fetchval(int, "select count(*) from spent_flows") == 1
-
-
-class AnswerLost:
-    """The pool of a network that loses the answer to the first COMMIT of each write, after it took effect."""
-
-    def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
-        self.lose = 0
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._postgres, name)
-
-    async def transaction(self, work: Work[object]) -> object:
-        result = await self._postgres.transaction(work)
-        if self.lose:
-            self.lose -= 1
-            raise DatabaseAwayError("the answer was lost")
-        return result
 
 
 async def test_a_lost_answer_to_commit_is_found_again(postgres: Postgres, clock: HandClock) -> None:
